@@ -1,0 +1,1 @@
+//! Bottleneck adapters, their placements, heads and files.

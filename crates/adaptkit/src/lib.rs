@@ -1,0 +1,1 @@
+//! Adapters for frozen transformer encoders: the library a program depends on.

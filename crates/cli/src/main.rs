@@ -1,0 +1,3 @@
+//! The `adaptkit` command: flags in, calls out, words for people.
+
+fn main() {}

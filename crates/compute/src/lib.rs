@@ -1,0 +1,1 @@
+//! Device and Tensor: the coarse operations that the encoder and the adapters call.

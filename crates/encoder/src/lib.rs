@@ -1,0 +1,1 @@
+//! The frozen transformer encoder: configuration, weights, ragged batches, layers.

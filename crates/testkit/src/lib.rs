@@ -1,0 +1,1 @@
+//! Golden files, comparisons in ULPs, tiny random models; not published.

@@ -1,0 +1,1 @@
+//! Tasks and data, the training loop, metrics and checkpoints.
