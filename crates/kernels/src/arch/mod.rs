@@ -1,0 +1,9 @@
+//! What each instruction set brings: its vectors and the shape of its matrix tile.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+mod portable;
+
+pub(crate) use portable::Portable;

@@ -1,0 +1,356 @@
+//! Multi-head attention over ragged rows, with its backward.
+//!
+//! softmax(Q·Kᵀ/√w + bias)·V for each row of a batch and each head of width w (Vaswani et al.
+//! 2017, §3.2.1). The rows' tokens lie end to end; nothing is padded. The products run on the
+//! packed kernels, a head at a time on one thread, so that its scores stay in the cache; the
+//! backward pass computes them anew from Q and K, and nothing but those is kept.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::isa::Isa;
+use crate::matrix::{MatrixRef, PackedMatrix, Product};
+use crate::parallel::{self, Shared};
+use crate::simd::{Kernel, Simd, dispatch};
+use crate::elementary;
+
+/// The heads of one operand: token t of head h is `width` numbers at `t·stride + start + h·width`.
+#[derive(Clone, Copy)]
+pub struct Heads<'a> {
+    /// All tokens of the batch.
+    pub data: &'a [f32],
+    /// Numbers from one token to the next.
+    pub stride: usize,
+    /// Where the first head begins within a token.
+    pub start: usize,
+}
+
+/// The same for a result.
+pub struct HeadsMut<'a> {
+    /// All tokens of the batch.
+    pub data: &'a mut [f32],
+    /// Numbers from one token to the next.
+    pub stride: usize,
+    /// Where the first head begins within a token.
+    pub start: usize,
+}
+
+/// An addition to the scores that depends on the head and on key − query positions alone.
+#[derive(Clone, Copy)]
+pub struct RelativeBias<'a> {
+    /// [heads, 2·reach − 1]: the entry for a distance of δ is at δ + reach − 1.
+    pub table: &'a [f32],
+    /// Distances δ with |δ| < reach are in the table.
+    pub reach: usize,
+}
+
+/// Which tokens attend to which.
+#[derive(Clone, Copy)]
+pub struct Attention<'a> {
+    /// Heads.
+    pub heads: usize,
+    /// Numbers in a head.
+    pub width: usize,
+    /// Row r's queries are tokens `query_offsets[r]..query_offsets[r + 1]` of Q.
+    pub query_offsets: &'a [usize],
+    /// Row r's keys and values are tokens `key_offsets[r]..key_offsets[r + 1]` of K and V.
+    pub key_offsets: &'a [usize],
+    /// Added to the scores; a row's first query is its first token.
+    pub relative_bias: Option<RelativeBias<'a>>,
+}
+
+/// Q, K and V.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    /// The queries.
+    pub queries: Heads<'a>,
+    /// The keys.
+    pub keys: Heads<'a>,
+    /// The values.
+    pub values: Heads<'a>,
+}
+
+#[derive(Default)]
+struct Scratch {
+    packed: Option<PackedMatrix>,
+    scores: Vec<f32>,
+    gradients: Vec<f32>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+impl Attention<'_> {
+    /// out ← the attention's result, in the layout of `out`.
+    ///
+    /// # Panics
+    /// If offsets or layouts do not fit the data.
+    pub fn forward(&self, isa: Isa, from: Operands<'_>, out: HeadsMut<'_>) {
+        let out = SharedHeads::new(out);
+        self.each_head(isa, |scratch, packed, queries, keys, head| {
+            let q = self.head(from.queries, &queries, head);
+            let k = self.head(from.keys, &keys, head);
+            let v = self.head(from.values, &keys, head);
+            let p = self.probabilities(isa, [q, k], head, packed, &mut scratch.scores);
+            let p = MatrixRef::row_major(p, [queries.len(), keys.len()]);
+            packed.repack(v);
+            // SAFETY: this task alone has this row's queries and this head.
+            unsafe { out.multiply((&queries, head * self.width, self.width), p, packed) };
+        });
+    }
+
+    /// d_queries, d_keys, d_values ← the gradients for `d_out` at the result.
+    ///
+    /// # Panics
+    /// If offsets or layouts do not fit the data.
+    pub fn backward(
+        &self,
+        isa: Isa,
+        from: Operands<'_>,
+        d_out: Heads<'_>,
+        gradients: [HeadsMut<'_>; 3],
+    ) {
+        let [d_queries, d_keys, d_values] = gradients.map(SharedHeads::new);
+        self.each_head(isa, |scratch, packed, queries, keys, head| {
+            let q = self.head(from.queries, &queries, head);
+            let k = self.head(from.keys, &keys, head);
+            let v = self.head(from.values, &keys, head);
+            let d = self.head(d_out, &queries, head);
+            let of_queries = (&queries, head * self.width, self.width);
+            let of_keys = (&keys, head * self.width, self.width);
+            let shape = [queries.len(), keys.len()];
+            let p = &*self.probabilities(isa, [q, k], head, packed, &mut scratch.scores);
+            let d_scores = first(&mut scratch.gradients, p.len());
+            packed.repack(v.transposed());
+            multiply(d, packed, d_scores);
+            let width = shape[1];
+            dispatch(isa, SoftmaxBackward { p, d: d_scores, width, scale: self.scale() });
+            let p = MatrixRef::row_major(p, shape);
+            let d_scores = MatrixRef::row_major(d_scores, shape);
+            // SAFETY: this task alone has this row and this head of each gradient.
+            unsafe {
+                packed.repack(d);
+                d_values.multiply(of_keys, p.transposed(), packed);
+                packed.repack(k);
+                d_queries.multiply(of_queries, d_scores, packed);
+                packed.repack(q);
+                d_keys.multiply(of_keys, d_scores.transposed(), packed);
+            }
+        });
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / (self.width as f32).sqrt()
+    }
+
+    /// Calls `f` for every row and head with buffers of the calling thread.
+    fn each_head(
+        &self,
+        isa: Isa,
+        f: impl Fn(&mut Scratch, &mut PackedMatrix, Range<usize>, Range<usize>, usize) + Sync + Send,
+    ) {
+        let rows = self.query_offsets.len().saturating_sub(1);
+        assert_eq!(self.key_offsets.len(), self.query_offsets.len(), "rows of queries and keys");
+        parallel::for_each(rows * self.heads, |task| {
+            let (row, head) = (task / self.heads, task % self.heads);
+            let queries = self.query_offsets[row]..self.query_offsets[row + 1];
+            let keys = self.key_offsets[row]..self.key_offsets[row + 1];
+            if queries.is_empty() || keys.is_empty() {
+                return;
+            }
+            SCRATCH.with_borrow_mut(|scratch| {
+                let mut packed = match scratch.packed.take() {
+                    Some(packed) if packed.isa() == isa => packed,
+                    _ => PackedMatrix::empty(isa),
+                };
+                f(scratch, &mut packed, queries, keys, head);
+                scratch.packed = Some(packed);
+            });
+        });
+    }
+
+    /// [tokens, width] of one head.
+    fn head<'a>(&self, heads: Heads<'a>, tokens: &Range<usize>, head: usize) -> MatrixRef<'a> {
+        let first = tokens.start * heads.stride + heads.start + head * self.width;
+        MatrixRef::new(&heads.data[first..], [tokens.len(), self.width], [heads.stride, 1])
+    }
+
+    /// softmax(q·kᵀ/√w + bias): [queries, keys], in `scores`.
+    fn probabilities<'s>(
+        &self,
+        isa: Isa,
+        [q, k]: [MatrixRef<'_>; 2],
+        head: usize,
+        packed: &mut PackedMatrix,
+        scores: &'s mut Vec<f32>,
+    ) -> &'s mut [f32] {
+        let keys = k.shape()[0];
+        let scores = first(scores, q.shape()[0] * keys);
+        packed.repack(k.transposed());
+        multiply(q, packed, scores);
+        for (query, row) in scores.chunks_exact_mut(keys).enumerate() {
+            let bias = self.relative_bias.map(|b| {
+                assert!(query < b.reach && keys <= b.reach, "a row longer than the bias");
+                let first = head * (2 * b.reach - 1) + b.reach - 1 - query;
+                &b.table[first..first + keys]
+            });
+            dispatch(isa, Softmax { row, scale: self.scale(), bias });
+        }
+        scores
+    }
+}
+
+/// The first `len` numbers of a buffer that grows as needed.
+fn first(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
+
+/// to [rows, columns] ← left·right.
+fn multiply(left: MatrixRef<'_>, right: &PackedMatrix, to: &mut [f32]) {
+    let [rows, columns] = [left.shape()[0], right.shape()[1]];
+    assert_eq!(to.len(), rows * columns);
+    // SAFETY: `to` is a whole matrix that is borrowed alone.
+    unsafe { Product::run_serial_to(left, right, to.as_mut_ptr(), columns) }
+}
+
+/// A result whose heads are written by different tasks.
+#[derive(Clone, Copy)]
+struct SharedHeads<'a> {
+    data: Shared<'a, f32>,
+    stride: usize,
+    start: usize,
+}
+
+impl<'a> SharedHeads<'a> {
+    fn new(heads: HeadsMut<'a>) -> SharedHeads<'a> {
+        SharedHeads { data: Shared::new(heads.data), stride: heads.stride, start: heads.start }
+    }
+
+    /// This head of these tokens ← left·right.
+    ///
+    /// # Safety
+    /// No other task may touch them.
+    unsafe fn multiply(
+        self,
+        (tokens, first, width): (&Range<usize>, usize, usize),
+        left: MatrixRef<'_>,
+        right: &PackedMatrix,
+    ) {
+        let first = tokens.start * self.stride + self.start + first;
+        let end = first + (tokens.len() - 1) * self.stride + width;
+        assert!(end <= self.data.len(), "a result is smaller than its tokens");
+        assert_eq!([left.shape()[0], right.shape()[1]], [tokens.len(), width]);
+        // SAFETY: in bounds by the assertion, alone by the contract.
+        unsafe {
+            let to = self.data.pointer().add(first);
+            Product::run_serial_to(left, right, to, self.stride);
+        }
+    }
+}
+
+/// row ← softmax(row·scale + bias), with scale > 0.
+struct Softmax<'a> {
+    row: &'a mut [f32],
+    scale: f32,
+    bias: Option<&'a [f32]>,
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let n = self.row.len();
+        let (at, whole) = (self.row.as_mut_ptr(), n / S::LANES * S::LANES);
+        let (scale, rest) = (s.splat(self.scale), n - whole);
+        let mut tail = [f32::NEG_INFINITY; 64];
+        debug_assert!(S::LANES <= tail.len());
+        // SAFETY: offsets stay under n, the length of the row and of the bias; the last, partial
+        // vector is kept in `tail`, filled up with −∞, which exp takes to 0.
+        unsafe {
+            let mut largest = s.splat(f32::NEG_INFINITY);
+            for i in (0..whole).step_by(S::LANES) {
+                let mut z = s.mul(s.load(at.add(i)), scale);
+                if let Some(bias) = self.bias {
+                    z = s.add(z, s.load(bias.as_ptr().add(i)));
+                }
+                s.store(at.add(i), z);
+                largest = s.max(largest, z);
+            }
+            if rest > 0 {
+                let mut z = s.mul(s.load_part(at.add(whole), rest), scale);
+                if let Some(bias) = self.bias {
+                    z = s.add(z, s.load_part(bias.as_ptr().add(whole), rest));
+                }
+                s.store_part(tail.as_mut_ptr(), z, rest);
+                largest = s.max(largest, s.load(tail.as_ptr()));
+            }
+            let largest = s.splat(s.largest(largest));
+            let mut sum = s.splat(0.0);
+            for i in (0..whole).step_by(S::LANES) {
+                let e = elementary::exp(s, s.sub(s.load(at.add(i)), largest));
+                s.store(at.add(i), e);
+                sum = s.add(sum, e);
+            }
+            if rest > 0 {
+                let e = elementary::exp(s, s.sub(s.load(tail.as_ptr()), largest));
+                s.store(tail.as_mut_ptr(), e);
+                sum = s.add(sum, e);
+            }
+            let inverse = s.splat(1.0 / s.sum(sum));
+            for i in (0..whole).step_by(S::LANES) {
+                s.store(at.add(i), s.mul(s.load(at.add(i)), inverse));
+            }
+            if rest > 0 {
+                s.store_part(at.add(whole), s.mul(s.load(tail.as_ptr()), inverse), rest);
+            }
+        }
+    }
+}
+
+/// d ← p·(d − Σ p·d)·scale, row by row: from the gradient at probabilities to the one at scores.
+struct SoftmaxBackward<'a> {
+    p: &'a [f32],
+    d: &'a mut [f32],
+    width: usize,
+    scale: f32,
+}
+
+impl Kernel for SoftmaxBackward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (n, lanes) = (self.width, S::LANES);
+        let scale = s.splat(self.scale);
+        let rows = self.p.chunks_exact(n).zip(self.d.chunks_exact_mut(n));
+        for (p, d) in rows {
+            let (p, d) = (p.as_ptr(), d.as_mut_ptr());
+            let whole = n / lanes * lanes;
+            let rest = n - whole;
+            // SAFETY: offsets stay under n, the length of both rows.
+            unsafe {
+                let mut dot = s.splat(0.0);
+                for i in (0..whole).step_by(lanes) {
+                    dot = s.mul_add(s.load(p.add(i)), s.load(d.add(i)), dot);
+                }
+                if rest > 0 {
+                    let (p, d) = (s.load_part(p.add(whole), rest), s.load_part(d.add(whole), rest));
+                    dot = s.mul_add(p, d, dot);
+                }
+                let dot = s.splat(s.sum(dot));
+                for i in (0..whole).step_by(lanes) {
+                    let z = s.mul(s.load(p.add(i)), s.sub(s.load(d.add(i)), dot));
+                    s.store(d.add(i), s.mul(z, scale));
+                }
+                if rest > 0 {
+                    let z = s.sub(s.load_part(d.add(whole), rest), dot);
+                    let z = s.mul(s.load_part(p.add(whole), rest), z);
+                    s.store_part(d.add(whole), s.mul(z, scale), rest);
+                }
+            }
+        }
+    }
+}

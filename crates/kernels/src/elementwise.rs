@@ -1,0 +1,150 @@
+//! Sums, row copies and dropout.
+
+use crate::isa::Isa;
+use crate::parallel::{self, Shared};
+use crate::simd::{Kernel, Simd, dispatch};
+
+/// Calls `f` on matching chunks of `to` and the rest of the arguments' indices, over the pool.
+fn in_chunks(to: &mut [f32], f: impl Fn(&mut [f32], usize) + Sync + Send) {
+    const CHUNK: usize = 32 * 1024;
+    let len = to.len();
+    let to = Shared::new(to);
+    parallel::for_each(len.div_ceil(CHUNK), |task| {
+        let range = task * CHUNK..len.min((task + 1) * CHUNK);
+        let start = range.start;
+        // SAFETY: chunks are disjoint.
+        f(unsafe { to.part(range) }, start);
+    });
+}
+
+/// to ← to + scale·x, element by element.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add_scaled(isa: Isa, to: &mut [f32], scale: f32, x: &[f32]) {
+    assert_eq!(to.len(), x.len());
+    in_chunks(to, |to, start| {
+        dispatch(isa, AddScaled { x: &x[start..start + to.len()], scale, to });
+    });
+}
+
+struct AddScaled<'a> {
+    to: &'a mut [f32],
+    scale: f32,
+    x: &'a [f32],
+}
+
+impl Kernel for AddScaled<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let scale = s.splat(self.scale);
+        for (to, x) in self.to.chunks_mut(S::LANES).zip(self.x.chunks(S::LANES)) {
+            // SAFETY: both chunks hold n ≤ LANES numbers.
+            unsafe {
+                if to.len() == S::LANES {
+                    let y = s.mul_add(s.load(x.as_ptr()), scale, s.load(to.as_ptr()));
+                    s.store(to.as_mut_ptr(), y);
+                } else {
+                    let n = to.len();
+                    let y = s.load_part(to.as_ptr(), n);
+                    let y = s.mul_add(s.load_part(x.as_ptr(), n), scale, y);
+                    s.store_part(to.as_mut_ptr(), y, n);
+                }
+            }
+        }
+    }
+}
+
+/// x ← scale·x.
+pub fn scale(x: &mut [f32], scale: f32) {
+    x.iter_mut().for_each(|x| *x *= scale);
+}
+
+/// sums [width] ← sums + the sum of the rows of x [rows, width], in order.
+///
+/// # Panics
+/// If x is not a whole number of rows.
+pub fn add_column_sums(x: &[f32], sums: &mut [f32]) {
+    let width = sums.len();
+    assert!(width > 0 && x.len() % width == 0);
+    const COLUMNS: usize = 64;
+    let shared = Shared::new(sums);
+    parallel::for_each(width.div_ceil(COLUMNS), |task| {
+        let columns = task * COLUMNS..width.min((task + 1) * COLUMNS);
+        // Sixteen rows at a time in f32, their sums in f64.
+        let mut totals = [0.0f64; COLUMNS];
+        for rows in x.chunks(16 * width) {
+            let mut block = [0.0f32; COLUMNS];
+            for row in rows.chunks_exact(width) {
+                for (sum, x) in block.iter_mut().zip(&row[columns.clone()]) {
+                    *sum += x;
+                }
+            }
+            totals.iter_mut().zip(block).for_each(|(total, x)| *total += f64::from(x));
+        }
+        // SAFETY: tasks have disjoint columns.
+        let sums = unsafe { shared.part(columns) };
+        sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total as f32);
+    });
+}
+
+/// Rows `rows` of x [_, width], one after another, to out.
+///
+/// # Panics
+/// If a row does not exist or `out` has another length.
+pub fn gather_rows(x: &[f32], width: usize, rows: &[usize], out: &mut [f32]) {
+    assert_eq!(out.len(), rows.len() * width);
+    for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
+        out.copy_from_slice(&x[row * width..(row + 1) * width]);
+    }
+}
+
+/// Adds the rows of x [rows.len(), width] to the rows `rows` of out [_, width].
+///
+/// # Panics
+/// If a row does not exist or `x` has another length.
+pub fn scatter_add_rows(x: &[f32], width: usize, rows: &[usize], out: &mut [f32]) {
+    assert_eq!(x.len(), rows.len() * width);
+    for (row, x) in rows.iter().zip(x.chunks_exact(width)) {
+        let out = &mut out[row * width..(row + 1) * width];
+        out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
+    }
+}
+
+/// One use of dropout: the same key gives the same mask, so that the backward pass and a resumed
+/// run need nothing kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dropout {
+    /// The share of elements set to zero, in 0..1.
+    pub probability: f32,
+    /// What the mask is drawn from; each use of each step has its own.
+    pub key: u64,
+}
+
+impl Dropout {
+    /// x ← x·mask/(1 − p), element by element; the same call is its own backward.
+    pub fn apply(self, x: &mut [f32]) {
+        if self.probability <= 0.0 {
+            return;
+        }
+        // An element is kept if its 32 random bits lie under the threshold.
+        let threshold = ((1.0 - f64::from(self.probability)) * 2f64.powi(32)) as u64;
+        let scale = 1.0 / (1.0 - self.probability);
+        in_chunks(x, |x, start| {
+            for (i, x) in x.iter_mut().enumerate() {
+                let kept = (mix(self.key, (start + i) as u64) >> 32) < threshold;
+                *x = if kept { *x * scale } else { 0.0 };
+            }
+        });
+    }
+}
+
+/// 64 well-mixed bits of a key and a counter: the finaliser of SplitMix64 (Steele, Lea & Flood
+/// 2014) over the counter's place in the key's sequence.
+pub fn mix(key: u64, counter: u64) -> u64 {
+    let mut z = key.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,83 @@
+//! Splitting work over the current rayon pool.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// 0..n in `parts` consecutive ranges whose sizes differ by at most one.
+pub fn even_parts(n: usize, parts: usize) -> impl Iterator<Item = Range<usize>> + Clone {
+    (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
+}
+
+/// The threads of the pool that the caller runs in.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// Calls `f` with each of 0..n, over the pool's threads.
+pub(crate) fn for_each(n: usize, f: impl Fn(usize) + Sync + Send) {
+    match n {
+        0 => {}
+        1 => f(0),
+        _ if threads() == 1 => (0..n).for_each(f),
+        _ => (0..n).into_par_iter().with_max_len(1).for_each(f),
+    }
+}
+
+/// Numbers below which an element-wise pass is not worth a second thread.
+const CHUNK: usize = 16 * 1024;
+
+/// How many of `rows` rows of `width` numbers one task of an element-wise pass takes.
+pub(crate) fn rows_per_task(rows: usize, width: usize) -> usize {
+    let by_size = (CHUNK / width.max(1)).max(1);
+    by_size.max(rows.div_ceil(8 * threads())).max(1)
+}
+
+/// A mutable slice that tasks write disjoint parts of.
+pub(crate) struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    lent: PhantomData<&'a mut [T]>,
+}
+
+impl<T> Clone for Shared<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<'_, T> {}
+
+// SAFETY: the pointer is only dereferenced by callers that vouch that no two threads touch the same
+// element, and T: Send lets another thread write it.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    pub(crate) fn new(all: &'a mut [T]) -> Self {
+        Shared { start: all.as_mut_ptr(), len: all.len(), lent: PhantomData }
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No other part that overlaps it may be alive.
+    ///
+    /// # Panics
+    /// If the range is out of bounds.
+    pub(crate) unsafe fn part(self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: in bounds by the assertion, unique by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+
+    pub(crate) fn pointer(self) -> *mut T {
+        self.start
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.len
+    }
+}

@@ -1,0 +1,89 @@
+//! Vectors of `f32`, written once and compiled for each instruction set.
+//!
+//! A kernel is a [`Kernel`]: a struct of its arguments whose `run` is generic over [`Simd`].
+//! [`dispatch`] calls it inside a function that has the instruction set's features enabled; as
+//! everything below is `#[inline(always)]`, the whole kernel is compiled with them. A [`Simd`]
+//! value is a proof that its instructions may be used: only `dispatch` makes one, from an [`Isa`].
+
+use crate::arch::Portable;
+#[cfg(target_arch = "x86_64")]
+use crate::arch::{avx2, avx512};
+use crate::isa::{Isa, Kind};
+
+/// The operations of one instruction set on vectors of [`Simd::LANES`] single-precision numbers.
+pub(crate) trait Simd: Copy + Send + Sync + 'static {
+    /// Numbers in a vector.
+    const LANES: usize;
+    /// Rows of a tile of the matrix product: as many as the registers hold accumulators for.
+    const TILE_ROWS: usize;
+    /// A vector.
+    type F32: Copy;
+    /// The outcome of a comparison, lane by lane.
+    type Mask: Copy;
+
+    fn splat(self, x: f32) -> Self::F32;
+    /// # Safety
+    /// `LANES` numbers must be readable at `from`.
+    unsafe fn load(self, from: *const f32) -> Self::F32;
+    /// # Safety
+    /// `LANES` numbers must be writable at `to`.
+    unsafe fn store(self, to: *mut f32, x: Self::F32);
+    /// The first `count` lanes from memory, the others zero.
+    /// # Safety
+    /// `count < LANES` numbers must be readable at `from`.
+    unsafe fn load_part(self, from: *const f32, count: usize) -> Self::F32;
+    /// # Safety
+    /// `count < LANES` numbers must be writable at `to`.
+    unsafe fn store_part(self, to: *mut f32, x: Self::F32, count: usize);
+
+    /// Hints that the memory at `from` will be used soon; any address is allowed.
+    fn prefetch(self, from: *const f32);
+    /// The same, into the second-level cache only.
+    fn prefetch_far(self, from: *const f32);
+
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// a·b + c, rounded once where the instruction set has it.
+    fn mul_add(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    fn sqrt(self, a: Self::F32) -> Self::F32;
+    /// The larger; `b` where either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// The smaller; `b` where either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn abs(self, a: Self::F32) -> Self::F32;
+    /// The magnitude of `a` with the sign of `b`.
+    fn copy_sign(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// a < b, lane by lane; false where either is NaN.
+    fn less(self, a: Self::F32, b: Self::F32) -> Self::Mask;
+    fn select(self, mask: Self::Mask, yes: Self::F32, no: Self::F32) -> Self::F32;
+    /// To the nearest whole number, ties to even; |a| < 2²².
+    fn round(self, a: Self::F32) -> Self::F32;
+    /// a·2ⁿ for a whole number n in −252..=254, with gradual underflow and overflow to infinity.
+    fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32;
+    /// The sum of the lanes, in a fixed order.
+    fn sum(self, a: Self::F32) -> f32;
+    /// The largest lane.
+    fn largest(self, a: Self::F32) -> f32;
+}
+
+/// A computation that is compiled for every instruction set.
+pub(crate) trait Kernel {
+    type Output;
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs a kernel with the instructions of `isa`.
+#[inline]
+pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa.0 {
+        Kind::Portable => kernel.run(Portable),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` of this kind exists only where the CPU has the features.
+        Kind::Avx2 => unsafe { avx2::run(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Kind::Avx512 => unsafe { avx512::run(kernel) },
+    }
+}
