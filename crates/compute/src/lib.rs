@@ -1,1 +1,26 @@
 //! Device and Tensor: the coarse operations that the encoder and the adapters call.
+//!
+//! This is not a tensor library. A [`Tensor`] is a matrix of `f32` on a [`Device`], opaque to
+//! those above: they name operations (a product with its epilogue, ragged attention, add + norm)
+//! and never touch its numbers, so that another device can hold them. There is no broadcasting,
+//! no view and no autograd: an operation that training needs has a backward beside it.
+
+mod attention;
+mod device;
+mod error;
+mod linear;
+mod loss;
+mod norm;
+mod rows;
+mod tensor;
+
+pub use adaptkit_kernels::Activation;
+pub use adaptkit_kernels::elementwise::{Dropout, mix};
+pub use adaptkit_kernels::optimiser::AdamW;
+pub use attention::{Heads, Queries, RelativeBias};
+pub use device::Device;
+pub use error::ComputeError;
+pub use linear::{FrozenLinear, Parameter, TrainedLinear};
+pub use norm::{FrozenNorm, NormTape};
+pub use rows::{EmbeddingTable, RowOffsets, TableSource};
+pub use tensor::Tensor;

@@ -25,14 +25,58 @@ pub struct Heads<'a> {
     pub start: usize,
 }
 
-/// The same for a result.
+/// The same for a result. Several may share one buffer: see [`HeadsMut::split`].
 pub struct HeadsMut<'a> {
-    /// All tokens of the batch.
-    pub data: &'a mut [f32],
-    /// Numbers from one token to the next.
-    pub stride: usize,
-    /// Where the first head begins within a token.
-    pub start: usize,
+    data: Shared<'a, f32>,
+    stride: usize,
+    start: usize,
+    /// Numbers of a token from `start` on that belong to this result.
+    span: usize,
+}
+
+impl<'a> HeadsMut<'a> {
+    /// All of a buffer whose tokens are `stride` numbers apart.
+    pub fn new(data: &'a mut [f32], stride: usize) -> HeadsMut<'a> {
+        HeadsMut { data: Shared::new(data), stride, start: 0, span: stride }
+    }
+
+    /// Results of `span` numbers a token that begin at `starts` within each token.
+    ///
+    /// # Panics
+    /// If they overlap or reach beyond the token.
+    pub fn split<const N: usize>(
+        data: &'a mut [f32],
+        stride: usize,
+        span: usize,
+        starts: [usize; N],
+    ) -> [HeadsMut<'a>; N] {
+        let data = Shared::new(data);
+        assert!(starts.windows(2).all(|w| w[0] + span <= w[1]), "results that overlap");
+        assert!(starts.last().is_none_or(|last| last + span <= stride), "results beyond a token");
+        starts.map(|start| HeadsMut { data, stride, start, span })
+    }
+
+    /// This head of these tokens ← left·right.
+    ///
+    /// # Safety
+    /// No other task may touch them.
+    unsafe fn multiply(
+        &self,
+        (tokens, first, width): (&Range<usize>, usize, usize),
+        left: MatrixRef<'_>,
+        right: &PackedMatrix,
+    ) {
+        assert!(first + width <= self.span, "a head beyond its result");
+        let first = tokens.start * self.stride + self.start + first;
+        let end = first + (tokens.len() - 1) * self.stride + width;
+        assert!(end <= self.data.len(), "a result is smaller than its tokens");
+        assert_eq!([left.shape()[0], right.shape()[1]], [tokens.len(), width]);
+        // SAFETY: in bounds by the assertions, alone by the contract.
+        unsafe {
+            let to = self.data.pointer().add(first);
+            Product::run_serial_to(left, right, to, self.stride);
+        }
+    }
 }
 
 /// An addition to the scores that depends on the head and on key − query positions alone.
@@ -87,7 +131,6 @@ impl Attention<'_> {
     /// # Panics
     /// If offsets or layouts do not fit the data.
     pub fn forward(&self, isa: Isa, from: Operands<'_>, out: HeadsMut<'_>) {
-        let out = SharedHeads::new(out);
         self.each_head(isa, |scratch, packed, queries, keys, head| {
             let q = self.head(from.queries, &queries, head);
             let k = self.head(from.keys, &keys, head);
@@ -111,7 +154,7 @@ impl Attention<'_> {
         d_out: Heads<'_>,
         gradients: [HeadsMut<'_>; 3],
     ) {
-        let [d_queries, d_keys, d_values] = gradients.map(SharedHeads::new);
+        let [d_queries, d_keys, d_values] = gradients;
         self.each_head(isa, |scratch, packed, queries, keys, head| {
             let q = self.head(from.queries, &queries, head);
             let k = self.head(from.keys, &keys, head);
@@ -215,41 +258,6 @@ fn multiply(left: MatrixRef<'_>, right: &PackedMatrix, to: &mut [f32]) {
     assert_eq!(to.len(), rows * columns);
     // SAFETY: `to` is a whole matrix that is borrowed alone.
     unsafe { Product::run_serial_to(left, right, to.as_mut_ptr(), columns) }
-}
-
-/// A result whose heads are written by different tasks.
-#[derive(Clone, Copy)]
-struct SharedHeads<'a> {
-    data: Shared<'a, f32>,
-    stride: usize,
-    start: usize,
-}
-
-impl<'a> SharedHeads<'a> {
-    fn new(heads: HeadsMut<'a>) -> SharedHeads<'a> {
-        SharedHeads { data: Shared::new(heads.data), stride: heads.stride, start: heads.start }
-    }
-
-    /// This head of these tokens ← left·right.
-    ///
-    /// # Safety
-    /// No other task may touch them.
-    unsafe fn multiply(
-        self,
-        (tokens, first, width): (&Range<usize>, usize, usize),
-        left: MatrixRef<'_>,
-        right: &PackedMatrix,
-    ) {
-        let first = tokens.start * self.stride + self.start + first;
-        let end = first + (tokens.len() - 1) * self.stride + width;
-        assert!(end <= self.data.len(), "a result is smaller than its tokens");
-        assert_eq!([left.shape()[0], right.shape()[1]], [tokens.len(), width]);
-        // SAFETY: in bounds by the assertion, alone by the contract.
-        unsafe {
-            let to = self.data.pointer().add(first);
-            Product::run_serial_to(left, right, to, self.stride);
-        }
-    }
 }
 
 /// row ← softmax(row·scale + bias), with scale > 0.

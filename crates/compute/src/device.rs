@@ -1,0 +1,128 @@
+//! Where tensors live and operations run: today a CPU with its threads.
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use adaptkit_kernels::Isa;
+
+use crate::{ComputeError, Tensor};
+
+/// A handle to a device; clones share it.
+#[derive(Clone)]
+pub struct Device(pub(crate) Arc<Cpu>);
+
+/// A CPU: an instruction set, threads, and the buffers of dropped tensors for use again.
+pub(crate) struct Cpu {
+    pub(crate) isa: Isa,
+    pool: rayon::ThreadPool,
+    free: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Device {
+    /// The CPU with its fastest instruction set and `threads` threads, or as many as it has cores.
+    ///
+    /// # Errors
+    /// If the threads cannot be started.
+    pub fn cpu(threads: Option<NonZero<usize>>) -> Result<Device, ComputeError> {
+        Device::cpu_with(Isa::detect(), threads)
+    }
+
+    /// The same with the named instruction set, one of those the CPU has.
+    ///
+    /// # Errors
+    /// If it does not have it, or the threads cannot be started.
+    pub fn cpu_with_instructions(
+        name: &str,
+        threads: Option<NonZero<usize>>,
+    ) -> Result<Device, ComputeError> {
+        let isa = Isa::by_name(name).ok_or_else(|| ComputeError::InstructionSet {
+            asked: name.to_owned(),
+            available: Isa::available().iter().map(|i| i.name()).collect::<Vec<_>>().join(", "),
+        })?;
+        Device::cpu_with(isa, threads)
+    }
+
+    fn cpu_with(isa: Isa, threads: Option<NonZero<usize>>) -> Result<Device, ComputeError> {
+        let threads = threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, NonZero::get);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("adaptkit-{i}"))
+            .build()
+            .map_err(|e| ComputeError::Threads { threads, reason: e.to_string() })?;
+        Ok(Device(Arc::new(Cpu { isa, pool, free: Mutex::default() })))
+    }
+
+    /// Runs `f` on a thread of the device, so that the operations it calls need not change threads.
+    pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        self.0.pool.install(f)
+    }
+
+    /// Threads that operations run on.
+    pub fn threads(&self) -> usize {
+        self.0.pool.current_num_threads()
+    }
+
+    /// The name of the instruction set that operations use.
+    pub fn instructions(&self) -> &'static str {
+        self.0.isa.name()
+    }
+
+    /// A tensor [rows, columns] of zeros.
+    pub fn zeros(&self, rows: usize, columns: usize) -> Tensor {
+        let mut tensor = self.uninitialised(rows, columns);
+        tensor.values_mut().fill(0.0);
+        tensor
+    }
+
+    /// A tensor [rows, columns] of `values`.
+    ///
+    /// # Panics
+    /// If there are not rows × columns values.
+    pub fn tensor(&self, rows: usize, columns: usize, values: &[f32]) -> Tensor {
+        let mut tensor = self.uninitialised(rows, columns);
+        tensor.values_mut().copy_from_slice(values);
+        tensor
+    }
+
+    /// A tensor of whatever its buffer held, for an operation that writes all of it.
+    pub(crate) fn uninitialised(&self, rows: usize, columns: usize) -> Tensor {
+        Tensor::with_buffer(self, rows, columns, self.0.take(rows * columns))
+    }
+}
+
+impl Cpu {
+    /// A buffer of at least `len` numbers: the smallest free one that is large enough.
+    fn take(&self, len: usize) -> Vec<f32> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let best = (0..free.len())
+            .filter(|i| free[*i].len() >= len && free[*i].len() / 2 <= len.max(1024))
+            .min_by_key(|i| free[*i].len());
+        match best {
+            Some(i) => free.swap_remove(i),
+            None => {
+                // What is too small for the largest request will be of use to smaller ones, but
+                // batches that only grow must not leave every size they had behind.
+                const KEPT: usize = 64;
+                if free.len() >= KEPT {
+                    let smallest = (0..free.len()).min_by_key(|i| free[*i].len());
+                    smallest.map(|i| free.swap_remove(i));
+                }
+                drop(free);
+                vec![0.0; len]
+            }
+        }
+    }
+
+    pub(crate) fn give_back(&self, buffer: Vec<f32>) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    }
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cpu ({}, {} threads)", self.instructions(), self.threads())
+    }
+}

@@ -1,0 +1,324 @@
+//! Linear layers y = x·Wᵀ + b: frozen ones, packed once, and trained ones.
+
+use adaptkit_kernels::elementwise;
+use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
+use adaptkit_kernels::optimiser::{self, AdamW, Moments};
+
+use crate::{Activation, Device, Tensor};
+
+/// out ← epilogue(left·right + bias), or out + left·right.
+fn product(
+    device: &Device,
+    left: MatrixRef<'_>,
+    right: &PackedMatrix,
+    bias: Option<&[f32]>,
+    epilogue: Epilogue<'_>,
+    out: &mut Tensor,
+    accumulate: bool,
+) {
+    let row_stride = out.columns();
+    let data = out.values_mut();
+    let out = Output { data, row_stride, accumulate };
+    device.run(|| Product { left, right, bias, epilogue, out }.run());
+}
+
+/// x·right + bias through an activation, and what came before it if `keep`.
+fn activated(
+    x: &Tensor,
+    right: &PackedMatrix,
+    bias: Option<&[f32]>,
+    activation: Activation,
+    keep: bool,
+) -> (Tensor, Option<Tensor>) {
+    let device = x.device();
+    let [rows, columns] = [x.rows(), right.shape()[1]];
+    let mut out = device.uninitialised(rows, columns);
+    let mut kept = keep.then(|| device.uninitialised(rows, columns));
+    let epilogue = match &mut kept {
+        Some(kept) => Epilogue::ActivationKeeping(activation, kept.values_mut()),
+        None => Epilogue::Activation(activation),
+    };
+    product(device, matrix(x), right, bias, epilogue, &mut out, false);
+    (out, kept)
+}
+
+fn matrix(x: &Tensor) -> MatrixRef<'_> {
+    MatrixRef::row_major(x.values(), x.shape())
+}
+
+/// A frozen linear layer: weights in packed form only, for the forward pass and, where
+/// back-propagation goes through it, for the backward pass too.
+pub struct FrozenLinear {
+    device: Device,
+    forward: PackedMatrix,
+    backward: Option<PackedMatrix>,
+    bias: Vec<f32>,
+}
+
+impl FrozenLinear {
+    /// Packs `weight` [outputs, inputs], row after row, and `bias` [outputs].
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn new(device: &Device, weight: &[f32], bias: &[f32]) -> FrozenLinear {
+        let shape = [bias.len(), weight.len() / bias.len().max(1)];
+        let weight = MatrixRef::row_major(weight, shape);
+        let forward = PackedMatrix::pack(device.0.isa, weight.transposed());
+        FrozenLinear { device: device.clone(), forward, backward: None, bias: bias.to_vec() }
+    }
+
+    /// Packs the same `weight` for [`FrozenLinear::backward`] too.
+    ///
+    /// # Panics
+    /// If the length does not fit.
+    pub fn prepare_backward(&mut self, weight: &[f32]) {
+        let weight = MatrixRef::row_major(weight, [self.outputs(), self.inputs()]);
+        self.backward = Some(PackedMatrix::pack(self.device.0.isa, weight));
+    }
+
+    /// Whether the backward pass can go through.
+    pub fn has_backward(&self) -> bool {
+        self.backward.is_some()
+    }
+
+    /// Columns of x.
+    pub fn inputs(&self) -> usize {
+        self.forward.shape()[0]
+    }
+
+    /// Columns of y.
+    pub fn outputs(&self) -> usize {
+        self.forward.shape()[1]
+    }
+
+    /// Bytes that the packed forms take.
+    pub fn bytes(&self) -> usize {
+        self.forward.bytes() + self.backward.as_ref().map_or(0, PackedMatrix::bytes)
+    }
+
+    /// y [rows, outputs] for x [rows, inputs].
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let mut out = self.device.uninitialised(x.rows(), self.outputs());
+        let (right, bias) = (&self.forward, Some(&self.bias[..]));
+        product(&self.device, matrix(x), right, bias, Epilogue::None, &mut out, false);
+        out
+    }
+
+    /// f(y) [rows, outputs], and y itself if `keep`, for the backward pass.
+    pub fn forward_activated(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        keep: bool,
+    ) -> (Tensor, Option<Tensor>) {
+        activated(x, &self.forward, Some(&self.bias), activation, keep)
+    }
+
+    /// d_x ← d_x + d·W, for d [rows, outputs] at y.
+    ///
+    /// # Panics
+    /// If [`FrozenLinear::prepare_backward`] was not called.
+    pub fn backward_add(&self, d: &Tensor, d_x: &mut Tensor) {
+        let right = self.transposed();
+        product(&self.device, matrix(d), right, None, Epilogue::None, d_x, true);
+    }
+
+    /// d·W [rows, inputs], for d [rows, outputs] at y.
+    ///
+    /// # Panics
+    /// As [`FrozenLinear::backward_add`].
+    pub fn backward(&self, d: &Tensor) -> Tensor {
+        self.backward_through(d, Epilogue::None)
+    }
+
+    /// (d·W)·f′(z) [rows, inputs], for the activation that made this layer's input from `z`.
+    ///
+    /// # Panics
+    /// As [`FrozenLinear::backward_add`].
+    pub fn backward_activated(&self, d: &Tensor, activation: Activation, z: &Tensor) -> Tensor {
+        self.backward_through(d, Epilogue::ActivationBackward(activation, z.values()))
+    }
+
+    fn backward_through(&self, d: &Tensor, epilogue: Epilogue<'_>) -> Tensor {
+        let mut out = self.device.uninitialised(d.rows(), self.inputs());
+        product(&self.device, matrix(d), self.transposed(), None, epilogue, &mut out, false);
+        out
+    }
+
+    fn transposed(&self) -> &PackedMatrix {
+        self.backward.as_ref().expect("a frozen layer that back-propagation was not prepared for")
+    }
+}
+
+/// A trained tensor and, while it is being trained, its gradient.
+pub struct Parameter {
+    value: Tensor,
+    gradient: Option<Tensor>,
+}
+
+impl Parameter {
+    /// A parameter that is not being trained yet.
+    pub fn new(value: Tensor) -> Parameter {
+        Parameter { value, gradient: None }
+    }
+
+    /// The parameter itself.
+    pub fn value(&self) -> &Tensor {
+        &self.value
+    }
+
+    /// Its gradient, if it is being trained.
+    pub fn gradient(&self) -> Option<&Tensor> {
+        self.gradient.as_ref()
+    }
+
+    /// The gradient for adding to; made of zeros where there is none yet.
+    pub fn gradient_mut(&mut self) -> &mut Tensor {
+        let value = &self.value;
+        self.gradient.get_or_insert_with(|| value.device().zeros(value.rows(), value.columns()))
+    }
+
+    /// gradient ← 0, where there is one.
+    pub fn clear_gradient(&mut self) {
+        if let Some(gradient) = &mut self.gradient {
+            gradient.clear();
+        }
+    }
+
+    /// value ← values. Whoever owns the parameter repacks what it has packed of it.
+    ///
+    /// # Panics
+    /// If there are not as many values as the parameter holds.
+    pub fn assign(&mut self, values: &[f32]) {
+        self.value.assign(values);
+    }
+
+    /// Σ gradient², zero where there is none.
+    pub fn squared_gradient_norm(&self) -> f64 {
+        self.gradient.as_ref().map_or(0.0, |g| optimiser::sum_of_squares(g.values()))
+    }
+
+    /// One step of AdamW (number `step`, from 1) with the gradient scaled by `clip`.
+    ///
+    /// # Panics
+    /// If the parameter has no gradient or the moments another shape.
+    pub fn update(
+        &mut self,
+        adamw: &AdamW,
+        step: u64,
+        clip: f32,
+        [first, second]: [&mut Tensor; 2],
+    ) {
+        let isa = self.value.device().0.isa;
+        let gradient = self.gradient.as_ref().expect("a parameter that is being trained");
+        adamw.step(
+            isa,
+            step,
+            clip,
+            Moments {
+                parameter: self.value.values_mut(),
+                gradient: gradient.values(),
+                first: first.values_mut(),
+                second: second.values_mut(),
+            },
+        );
+    }
+}
+
+/// A trained linear layer: its parameters, and their packed forms, renewed after each update.
+pub struct TrainedLinear {
+    /// [outputs, inputs]
+    pub weight: Parameter,
+    /// [1, outputs]
+    pub bias: Parameter,
+    forward: PackedMatrix,
+    backward: PackedMatrix,
+}
+
+impl TrainedLinear {
+    /// A layer of `weight` [outputs, inputs] and `bias` [1, outputs].
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn new(weight: Tensor, bias: Tensor) -> TrainedLinear {
+        assert_eq!(bias.shape(), [1, weight.rows()]);
+        let isa = weight.device().0.isa;
+        let mut layer = TrainedLinear {
+            weight: Parameter::new(weight),
+            bias: Parameter::new(bias),
+            forward: PackedMatrix::empty(isa),
+            backward: PackedMatrix::empty(isa),
+        };
+        layer.repack();
+        layer
+    }
+
+    /// Renews the packed forms after a change of the weight.
+    pub fn repack(&mut self) {
+        let weight = matrix(self.weight.value());
+        self.forward.repack(weight.transposed());
+        self.backward.repack(weight);
+    }
+
+    /// Columns of x.
+    pub fn inputs(&self) -> usize {
+        self.weight.value().columns()
+    }
+
+    /// Columns of y.
+    pub fn outputs(&self) -> usize {
+        self.weight.value().rows()
+    }
+
+    /// y [rows, outputs] for x [rows, inputs].
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        let device = x.device();
+        let mut out = device.uninitialised(x.rows(), self.outputs());
+        let bias = Some(self.bias.value().values());
+        product(device, matrix(x), &self.forward, bias, Epilogue::None, &mut out, false);
+        out
+    }
+
+    /// f(y) [rows, outputs], and y itself if `keep`.
+    pub fn forward_activated(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        keep: bool,
+    ) -> (Tensor, Option<Tensor>) {
+        activated(x, &self.forward, Some(self.bias.value().values()), activation, keep)
+    }
+
+    /// Adds the gradients of weight and bias, for x [rows, inputs] and d [rows, outputs] at y.
+    pub fn add_gradients(&mut self, x: &Tensor, d: &Tensor) {
+        let device = x.device();
+        device.run(|| {
+            elementwise::add_column_sums(d.values(), self.bias.gradient_mut().values_mut());
+        });
+        let x = PackedMatrix::pack(device.0.isa, matrix(x));
+        let to = self.weight.gradient_mut();
+        product(device, matrix(d).transposed(), &x, None, Epilogue::None, to, true);
+    }
+
+    /// d·W [rows, inputs], for d [rows, outputs] at y.
+    pub fn backward(&self, d: &Tensor) -> Tensor {
+        self.backward_through(d, Epilogue::None)
+    }
+
+    /// (d·W)·f′(z), for the activation that made this layer's input from `z` [rows, inputs].
+    pub fn backward_activated(&self, d: &Tensor, activation: Activation, z: &Tensor) -> Tensor {
+        self.backward_through(d, Epilogue::ActivationBackward(activation, z.values()))
+    }
+
+    /// d_x ← d_x + d·W.
+    pub fn backward_add(&self, d: &Tensor, d_x: &mut Tensor) {
+        let right = &self.backward;
+        product(d.device(), matrix(d), right, None, Epilogue::None, d_x, true);
+    }
+
+    fn backward_through(&self, d: &Tensor, epilogue: Epilogue<'_>) -> Tensor {
+        let mut out = d.device().uninitialised(d.rows(), self.inputs());
+        product(d.device(), matrix(d), &self.backward, None, epilogue, &mut out, false);
+        out
+    }
+}

@@ -1,0 +1,39 @@
+//! Losses of logits, with the gradient at the logits.
+
+use adaptkit_kernels::loss;
+
+use crate::Tensor;
+
+impl Tensor {
+    /// The mean soft-max cross-entropy of logits [rows, classes] and its gradient.
+    ///
+    /// # Panics
+    /// If there is not one label below `classes` a row.
+    pub fn cross_entropy(&self, labels: &[usize]) -> (f64, Tensor) {
+        assert_eq!(labels.len(), self.rows());
+        let mut d = self.device().uninitialised(self.rows(), self.columns());
+        let value = loss::cross_entropy(self.values(), labels, d.values_mut());
+        (value, d)
+    }
+
+    /// The mean sigmoid cross-entropy of logits [rows, labels] and its gradient.
+    ///
+    /// # Panics
+    /// If there is not a target in 0..=1 for each logit.
+    pub fn binary_cross_entropy(&self, targets: &[f32]) -> (f64, Tensor) {
+        let mut d = self.device().uninitialised(self.rows(), self.columns());
+        let value = loss::binary_cross_entropy(self.values(), targets, d.values_mut());
+        (value, d)
+    }
+
+    /// The mean squared error of predictions [rows, 1] and its gradient.
+    ///
+    /// # Panics
+    /// If there is not one target a row.
+    pub fn mean_squared_error(&self, targets: &[f32]) -> (f64, Tensor) {
+        assert_eq!(self.columns(), 1);
+        let mut d = self.device().uninitialised(self.rows(), 1);
+        let value = loss::mean_squared_error(self.values(), targets, d.values_mut());
+        (value, d)
+    }
+}
