@@ -15,8 +15,9 @@ mod rows;
 mod tensor;
 
 pub use adaptkit_kernels::Activation;
-pub use adaptkit_kernels::elementwise::{Dropout, mix};
+pub use adaptkit_kernels::elementwise::Dropout;
 pub use adaptkit_kernels::optimiser::AdamW;
+pub use adaptkit_kernels::random::{Random, mix};
 pub use attention::{Heads, Queries, RelativeBias};
 pub use device::Device;
 pub use error::ComputeError;

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use adaptkit_kernels::activation::activation_backward;
 use adaptkit_kernels::elementwise;
 
-use crate::{Device, Dropout};
+use crate::{Activation, Device, Dropout};
 
 /// A matrix [rows, columns] of `f32`, row after row, on a [`Device`].
 ///
@@ -92,6 +93,16 @@ impl Tensor {
         let device = self.device.clone();
         let values = self.values_mut();
         device.run(|| dropout.apply(values));
+    }
+
+    /// self ← self·f′(z), for the activation whose input was `z`.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn activation_backward(&mut self, activation: Activation, z: &Tensor) {
+        assert_eq!(self.shape(), z.shape());
+        let isa = self.device.0.isa;
+        activation_backward(isa, activation, z.values(), self.values_mut());
     }
 
     pub(crate) fn values(&self) -> &[f32] {

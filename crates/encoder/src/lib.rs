@@ -1,1 +1,27 @@
-//! The frozen transformer encoder: configuration, weights, ragged batches, layers.
+//! The frozen transformer encoder: configuration, weights, tokenised ragged batches, and layers
+//! with a forward and a backward pass between any two of them.
+//!
+//! The encoder knows nothing of tasks, optimisers or files of adapters. It shows the places where
+//! something may sit ([`Place`]) and asks a [`Sites`] what sits there. Its weights never get a
+//! gradient; back-propagation ends at the lowest trained module.
+
+mod batch;
+pub mod checkpoint;
+mod config;
+mod error;
+mod identity;
+mod layer;
+mod load;
+mod model;
+mod place;
+mod sites;
+mod tokenizer;
+
+pub use batch::RaggedBatch;
+pub use checkpoint::Checkpoint;
+pub use config::{EncoderConfig, Family};
+pub use error::EncoderError;
+pub use model::{Encoder, Readout, Tape};
+pub use place::{Place, Site};
+pub use sites::{Empty, EndGradients, Sites, SubLayerEnd};
+pub use tokenizer::{TextRow, TokenisedRow, Tokenizer};

@@ -2,6 +2,7 @@
 
 use crate::isa::Isa;
 use crate::parallel::{self, Shared};
+use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// Calls `f` on matching chunks of `to` and the rest of the arguments' indices, over the pool.
@@ -138,13 +139,4 @@ impl Dropout {
             }
         });
     }
-}
-
-/// 64 well-mixed bits of a key and a counter: the finaliser of SplitMix64 (Steele, Lea & Flood
-/// 2014) over the counter's place in the key's sequence.
-pub fn mix(key: u64, counter: u64) -> u64 {
-    let mut z = key.wrapping_add(counter.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    z ^ (z >> 31)
 }

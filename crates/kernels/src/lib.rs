@@ -22,6 +22,7 @@ pub mod norm;
 pub mod optimiser;
 pub mod parallel;
 pub mod peak;
+pub mod random;
 mod simd;
 
 pub use activation::Activation;

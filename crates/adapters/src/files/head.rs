@@ -1,0 +1,391 @@
+//! A prediction head as its files hold it.
+//!
+//! A head reads the encoder's last hidden state at the first token: dropout, linear, activation,
+//! dropout, linear, or only the last two. The library numbers these modules, those without weights
+//! included, which is why the linear ones are called 1 and 4. Regression is a classification with
+//! one output.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use adaptkit_kernels::Activation;
+use serde_json::{Map, Value, json};
+
+use super::metadata::{ModelReference, check_name};
+use super::tensors::{TensorFile, write_tensors};
+use super::{HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels};
+use crate::error::{AdapterError, quoted, shown};
+
+/// What a head's outputs mean (`head_type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeadKind {
+    /// One label for a row; with one output, a number.
+    Classification,
+    /// Any number of labels for a row.
+    MultiLabel,
+}
+
+impl HeadKind {
+    /// The library's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            HeadKind::Classification => "classification",
+            HeadKind::MultiLabel => "multilabel_classification",
+        }
+    }
+}
+
+/// A linear layer, as PyTorch's `Linear` has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredLinear {
+    /// How many numbers come in.
+    pub inputs: usize,
+    /// How many come out.
+    pub outputs: usize,
+    /// [outputs, inputs], row-major.
+    pub weight: Vec<f32>,
+    /// [outputs]
+    pub bias: Option<Vec<f32>>,
+}
+
+impl StoredLinear {
+    /// How many numbers the layer has.
+    pub fn parameters(&self) -> usize {
+        self.weight.len() + self.bias.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// A head: its shape, its labels and its weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredHead {
+    /// The head's name, by custom that of the adapter it was trained with.
+    pub name: String,
+    /// What its outputs mean.
+    pub kind: HeadKind,
+    /// One or two layers, in the order in which they are applied.
+    pub layers: Vec<StoredLinear>,
+    /// Between two layers; `None` is the identity.
+    pub activation: Option<Activation>,
+    /// The share of each layer's input that training drops; `None` is the encoder's own.
+    pub dropout_prob: Option<f64>,
+    /// The labels in the order of the outputs.
+    pub labels: Option<Vec<String>>,
+    /// The encoder it was made for.
+    pub model: ModelReference,
+}
+
+/// Heads of models without exchangeable ones, where they are the same function: the class, the
+/// layers' names, the activation between them.
+const STATIC: [(&str, [&str; 2], Activation); 5] = [
+    ("RobertaForSequenceClassification", ROBERTA, Activation::Tanh),
+    ("XLMRobertaForSequenceClassification", ROBERTA, Activation::Tanh),
+    ("CamembertForSequenceClassification", ROBERTA, Activation::Tanh),
+    ("ElectraForSequenceClassification", ROBERTA, Activation::Gelu),
+    ("DistilBertForSequenceClassification", ["pre_classifier", "classifier"], Activation::Relu),
+];
+const ROBERTA: [&str; 2] = ["classifier.dense", "classifier.out_proj"];
+
+/// A head without its weights.
+struct Shape {
+    kind: HeadKind,
+    /// The layers' names in the weights file.
+    layer_names: Vec<String>,
+    outputs: usize,
+    activation: Option<Activation>,
+    dropout_prob: Option<f64>,
+    bias: bool,
+    labels: Option<Vec<String>>,
+}
+
+impl StoredHead {
+    /// Reads the head in `directory`; `None` if it has none.
+    pub fn read(directory: &Path) -> Result<Option<StoredHead>, AdapterError> {
+        let path = directory.join(HEAD_CONFIG);
+        let file = TensorFile::open(directory, [HEAD_WEIGHTS, HEAD_PICKLE])?;
+        let missing = |expected| AdapterError::MissingFile {
+            path: directory.to_path_buf(),
+            expected,
+            hint: String::from(", but the other of a head's two files"),
+        };
+        let file = match (path.exists(), file) {
+            (false, None) => return Ok(None),
+            (false, Some(_)) => return Err(missing(HEAD_CONFIG)),
+            (true, None) => return Err(missing("model_head.safetensors or pytorch_model_head.bin")),
+            (true, Some(file)) => file,
+        };
+        let map = json::read_object(&path)?;
+        let model = ModelReference::read(&path, &map)?;
+        let (name, shape) = match map.get("config") {
+            Some(Value::Object(config)) => {
+                let stored = stored_name(&file)?;
+                (json::text(&path, &map, "name")?, Shape::read(&path, config, &stored)?)
+            }
+            None | Some(Value::Null) => {
+                (String::from("default"), Shape::of_static(&path, &map, &model)?)
+            }
+            found => return Err(json::field_error(&path, "config", found, "an object or null")),
+        };
+        let layers = shape.read_layers(&file, model.hidden_size)?;
+        let Shape { kind, activation, dropout_prob, labels, .. } = shape;
+        Ok(Some(StoredHead { name, kind, layers, activation, dropout_prob, labels, model }))
+    }
+
+    /// Writes the head's files into `directory`, which exists or is created; each of them appears
+    /// whole.
+    pub fn write(&self, directory: &Path) -> Result<(), AdapterError> {
+        check_name("a head", &self.name)?;
+        self.check()?;
+        let outputs = self.outputs();
+        let numbers = layer_numbers(self.layers.len(), self.activation.is_some());
+        let mut tensors: Vec<(String, Vec<usize>, &[f32])> = Vec::new();
+        for (layer, number) in self.layers.iter().zip(numbers) {
+            let name = |part| format!("heads.{}.{number}.{part}", self.name);
+            tensors.push((name("weight"), vec![layer.outputs, layer.inputs], &layer.weight));
+            if let Some(bias) = &layer.bias {
+                tensors.push((name("bias"), vec![layer.outputs], bias));
+            }
+        }
+        write_tensors(&directory.join(HEAD_WEIGHTS), tensors)?;
+        let config = json!({
+            "activation_function": self.activation.map(Activation::name),
+            "bias": self.layers.last().is_some_and(|layer| layer.bias.is_some()),
+            "dropout_prob": self.dropout_prob,
+            "head_type": self.kind.name(),
+            "label2id": labels::write(self.labels.as_deref(), outputs),
+            "layers": self.layers.len(),
+            "num_labels": outputs,
+            "use_pooler": false,
+        });
+        json::write(&directory.join(HEAD_CONFIG), self.model.around(&self.name, config)?)
+    }
+
+    /// How many numbers the head gives for a row.
+    pub fn outputs(&self) -> usize {
+        self.layers.last().map_or(0, |layer| layer.outputs)
+    }
+
+    /// How many numbers the head has.
+    pub fn parameters(&self) -> usize {
+        self.layers.iter().map(StoredLinear::parameters).sum()
+    }
+
+    /// Whether the head fits an encoder of this type and width.
+    pub fn check_base(&self, model_type: &str, hidden_size: usize) -> Result<(), AdapterError> {
+        self.model.check("head", &self.name, model_type, hidden_size)
+    }
+
+    /// Whether the parts fit together.
+    fn check(&self) -> Result<(), AdapterError> {
+        let inconsistent = |reason: String| {
+            Err(AdapterError::Inconsistent { what: "head", name: self.name.clone(), reason })
+        };
+        let hidden = self.model.hidden_size;
+        if !(1..=2).contains(&self.layers.len()) {
+            return inconsistent(format!("it has {} layers, not 1 or 2", self.layers.len()));
+        }
+        for (position, layer) in self.layers.iter().enumerate() {
+            let last = position + 1 == self.layers.len();
+            let StoredLinear { inputs, outputs, weight, bias } = layer;
+            let bias_length = bias.as_ref().map(Vec::len);
+            if *inputs != hidden || (!last && (*outputs != hidden || bias.is_none())) {
+                return inconsistent(format!(
+                    "layer {position} makes {outputs} numbers out of {inputs}; the hidden size is \
+                     {hidden}, and only the last layer may change the width or lack a bias"
+                ));
+            }
+            if *outputs == 0
+                || weight.len() != inputs * outputs
+                || bias_length.is_some_and(|length| length != *outputs)
+            {
+                return inconsistent(format!(
+                    "layer {position} has {} weights and {} biases for {inputs} inputs and \
+                     {outputs} outputs",
+                    weight.len(),
+                    bias_length.unwrap_or(0)
+                ));
+            }
+            if weight.iter().chain(bias.iter().flatten()).any(|value| !value.is_finite()) {
+                return inconsistent(format!("layer {position} holds a value that is not finite"));
+            }
+        }
+        if let Some(labels) = &self.labels {
+            if labels.len() != self.outputs() {
+                let (labels, outputs) = (labels.len(), self.outputs());
+                return inconsistent(format!("it has {labels} labels for {outputs} outputs"));
+            }
+            let mut seen = BTreeSet::new();
+            if let Some(twice) = labels.iter().find(|label| !seen.insert(*label)) {
+                return inconsistent(format!("two outputs have the label {}", quoted(twice)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The numbers of the linear layers among the head's modules.
+fn layer_numbers(layers: usize, activation: bool) -> impl Iterator<Item = usize> {
+    let between = if activation { 3 } else { 2 };
+    (0..layers).map(move |layer| 1 + layer * between)
+}
+
+/// The name of the head whose tensors a file holds.
+fn stored_name(file: &TensorFile) -> Result<String, AdapterError> {
+    let mut found: Option<String> = None;
+    for name in file.names() {
+        let head = name.strip_prefix("heads.").and_then(|rest| rest.split_once('.'));
+        match (head, &found) {
+            (None, _) => {
+                let reason = "the tensors of a head are called heads.NAME.…";
+                return Err(file.unexpected(&name, reason));
+            }
+            (Some((head, _)), Some(other)) if head != other => {
+                let reason = format!("the file also has a head called {}", quoted(other));
+                return Err(file.unexpected(&name, reason));
+            }
+            (Some((head, _)), _) => found = Some(String::from(head)),
+        }
+    }
+    found.ok_or_else(|| file.missing("heads.NAME.1.weight", "every head has"))
+}
+
+impl Shape {
+    /// The shape that the library's configuration of an exchangeable head describes.
+    fn read(path: &Path, config: &Map<String, Value>, name: &str) -> Result<Shape, AdapterError> {
+        let wrong = |field: &str, expected: &str| {
+            json::field_error(path, &format!("config.{field}"), config.get(field), expected)
+        };
+        let unsupported = |field: &'static str, reason| AdapterError::UnsupportedHead {
+            path: path.to_path_buf(),
+            field,
+            found: shown(config.get(field)),
+            reason,
+        };
+        let flag = |field: &str, default: bool| match config.get(field) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(wrong(field, "true or false")),
+        };
+        let kind = match config.get("head_type").and_then(Value::as_str) {
+            Some("classification") => HeadKind::Classification,
+            Some("multilabel_classification") => HeadKind::MultiLabel,
+            _ => {
+                let reason = "only \"classification\" (also regression, with one output) and \
+                              \"multilabel_classification\" are supported";
+                return Err(unsupported("head_type", reason));
+            }
+        };
+        if flag("use_pooler", false)? {
+            let reason = "heads on the pre-trained pooler are not supported, only heads on the \
+                          first token's hidden state";
+            return Err(unsupported("use_pooler", reason));
+        }
+        for (field, value) in config {
+            let known = [
+                "activation_function",
+                "bias",
+                "dropout_prob",
+                "head_type",
+                "id2label",
+                "label2id",
+                "layers",
+                "num_labels",
+                "use_pooler",
+            ];
+            if !known.contains(&field.as_str()) && !matches!(value, Value::Null | Value::Bool(false))
+            {
+                return Err(wrong(field, "nothing: no head of the library has this field"));
+            }
+        }
+        let layers = match config.get("layers").and_then(Value::as_u64) {
+            Some(1) => 1,
+            Some(2) => 2,
+            Some(_) => {
+                return Err(unsupported("layers", "heads of 1 or 2 layers are supported"));
+            }
+            None => return Err(wrong("layers", "1 or 2")),
+        };
+        let outputs = json::count(path, config, "num_labels")
+            .map_err(|_| wrong("num_labels", "a whole number above 0"))?;
+        let activation = match config.get("activation_function") {
+            None | Some(Value::Null) => None,
+            Some(value) => {
+                let known = value.as_str().and_then(Activation::from_name);
+                Some(known.ok_or_else(|| {
+                    let names = Activation::ALL.map(Activation::name).join(", ");
+                    wrong("activation_function", &format!("null or one of {names}"))
+                })?)
+            }
+        };
+        let dropout_prob = match config.get("dropout_prob") {
+            None | Some(Value::Null) => None,
+            Some(value) => {
+                let number = value.as_f64().filter(|number| (0.0..1.0).contains(number));
+                Some(number.ok_or_else(|| wrong("dropout_prob", "a number from 0 to below 1"))?)
+            }
+        };
+        let layer_names = layer_numbers(layers, activation.is_some())
+            .map(|number| format!("heads.{name}.{number}"))
+            .collect();
+        let bias = flag("bias", true)?;
+        let labels = labels::read(path, config.get("label2id"), outputs)?;
+        Ok(Shape { kind, layer_names, outputs, activation, dropout_prob, bias, labels })
+    }
+
+    /// The shape of the head that is part of a `transformers` model for classification.
+    fn of_static(
+        path: &Path,
+        map: &Map<String, Value>,
+        model: &ModelReference,
+    ) -> Result<Shape, AdapterError> {
+        let class = model.model_class.as_deref().unwrap_or_default();
+        let Some((_, names, activation)) = STATIC.iter().find(|(known, ..)| *known == class) else {
+            return Err(AdapterError::UnsupportedHead {
+                path: path.to_path_buf(),
+                field: "model_class",
+                found: shown(map.get("model_class")),
+                reason: "the head of this class is not a classifier on the first token's hidden \
+                         state (BERT's reads the pre-trained pooler), which is what is supported",
+            });
+        };
+        let outputs = json::count(path, map, "num_labels")?;
+        Ok(Shape {
+            kind: HeadKind::Classification,
+            layer_names: names.map(String::from).into(),
+            outputs,
+            activation: Some(*activation),
+            dropout_prob: None,
+            bias: true,
+            labels: labels::read(path, map.get("label2id"), outputs)?,
+        })
+    }
+
+    fn read_layers(
+        &self,
+        file: &TensorFile,
+        hidden: usize,
+    ) -> Result<Vec<StoredLinear>, AdapterError> {
+        let mut unread: BTreeSet<String> = file.names().into_iter().collect();
+        let mut layers = Vec::new();
+        for (position, name) in self.layer_names.iter().enumerate() {
+            let last = position + 1 == self.layer_names.len();
+            let outputs = if last { self.outputs } else { hidden };
+            let reason = format!("layer {position} of the head makes {outputs} out of {hidden}");
+            let mut read = |part: &str, shape: &[usize]| {
+                let full = format!("{name}.{part}");
+                if !unread.remove(&full) {
+                    let reason = format!("the configuration calls for ({reason})");
+                    return Err(file.missing(&full, &reason));
+                }
+                file.read(&full, shape, &reason)
+            };
+            let weight = read("weight", &[outputs, hidden])?;
+            let bias =
+                if self.bias || !last { Some(read("bias", &[outputs])?) } else { None };
+            layers.push(StoredLinear { inputs: hidden, outputs, weight, bias });
+        }
+        match unread.first() {
+            Some(name) => Err(file.unexpected(name, "the configuration calls for no such layer")),
+            None => Ok(layers),
+        }
+    }
+}

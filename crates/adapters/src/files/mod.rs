@@ -1,0 +1,59 @@
+//! Adapters and heads on disk: the `adapters` library's directories, read and written.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `adapter_config.json` | [`AdapterConfig`](crate::config::AdapterConfig), the adapter's name, the encoder's type and width |
+//! | `adapter.safetensors` or `pytorch_adapter.bin` | the adapter's tensors |
+//! | `head_config.json` | the head's shape and its labels |
+//! | `model_head.safetensors` or `pytorch_model_head.bin` | the head's tensors |
+//! | `adaptkit.json` | what that library has no place for ([`Provenance`]); it ignores the file |
+//!
+//! Here everything is plain numbers on the host: [`StoredAdapter`] and [`StoredHead`] know shapes
+//! and names, not how to compute. A directory is read strictly: each tensor that the configuration
+//! calls for is there with its shape and finite values, and no other is. The library itself logs
+//! such deviations and goes on with random weights in the gaps.
+//!
+//! Only safetensors files are written; with the library they are loaded by
+//! `load_adapter(path, use_safetensors=True)`. The JSON files are those that it would write, byte
+//! for byte: keys sorted, two spaces, ASCII only.
+
+mod adapter;
+mod head;
+mod json;
+mod labels;
+mod metadata;
+mod provenance;
+mod tensor_names;
+mod tensors;
+
+pub use adapter::{StoredAdapter, StoredBottleneck, StoredGate, StoredNorm};
+pub use head::{HeadKind, StoredHead, StoredLinear};
+pub use metadata::ModelReference;
+pub use provenance::{BaseReference, Provenance};
+pub use tensors::write_tensors;
+
+/// The adapter's configuration.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+/// The adapter's tensors, as they are written.
+pub const ADAPTER_WEIGHTS: &str = "adapter.safetensors";
+/// The adapter's tensors, as the library writes them unless asked otherwise.
+pub const ADAPTER_PICKLE: &str = "pytorch_adapter.bin";
+/// The head's configuration.
+pub const HEAD_CONFIG: &str = "head_config.json";
+/// The head's tensors, as they are written.
+pub const HEAD_WEIGHTS: &str = "model_head.safetensors";
+/// The head's tensors, as the library writes them unless asked otherwise.
+pub const HEAD_PICKLE: &str = "pytorch_model_head.bin";
+/// What only this project knows of an adapter.
+pub const PROVENANCE: &str = "adaptkit.json";
+
+/// Every file that an adapter's directory may consist of: what may be overwritten.
+pub const ADAPTER_DIRECTORY: [&str; 7] = [
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    ADAPTER_PICKLE,
+    HEAD_CONFIG,
+    HEAD_WEIGHTS,
+    HEAD_PICKLE,
+    PROVENANCE,
+];

@@ -1,0 +1,195 @@
+//! Where an adapter comes from: what the library's files have no place for.
+//!
+//! The file is for this project alone, so later versions may add to it. Everything but the base is
+//! optional when reading, and what a version does not know it keeps and writes back.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
+
+use super::{PROVENANCE, json};
+use crate::error::AdapterError;
+
+/// The encoder that an adapter was trained on, well enough to recognise it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BaseReference {
+    /// The directory or hub id, for people.
+    pub name: String,
+    /// A digest of its weights.
+    pub fingerprint: String,
+    /// `model_type` of its configuration.
+    pub family: String,
+    /// Its width.
+    pub hidden_size: usize,
+    /// Its number of layers.
+    pub layers: usize,
+}
+
+/// Where an adapter comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// The version of this project that wrote it.
+    pub adaptkit_version: String,
+    /// The encoder it was trained on.
+    pub base: BaseReference,
+    /// The task's name, for example `rte`.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// The labels in the order of the head's outputs; none for a regression.
+    #[serde(default)]
+    pub labels: Vec<String>,
+    /// The longest row it was trained on, in tokens.
+    #[serde(default)]
+    pub max_length: Option<usize>,
+    /// The seed of its training.
+    #[serde(default)]
+    pub seed: Option<u64>,
+    /// AdapterDrop in training: `none`, a number of layers, or `robust`.
+    #[serde(default)]
+    pub adapterdrop: Option<String>,
+    /// Scores by name. What is not a number (the correlation of a constant) is stored as null.
+    #[serde(default, deserialize_with = "numbers_or_null")]
+    pub metrics: BTreeMap<String, f64>,
+    /// How it was trained, by the names of the command line.
+    #[serde(default)]
+    pub training: Map<String, Value>,
+    /// What a later version wrote and this one does not know.
+    #[serde(flatten)]
+    pub unknown: Map<String, Value>,
+}
+
+impl Provenance {
+    /// Reads the file in `directory`; `None` if it has none, as the library's directories.
+    pub fn read(directory: &Path) -> Result<Option<Provenance>, AdapterError> {
+        let path = directory.join(PROVENANCE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let map = json::read_object(&path)?;
+        match serde_json::from_value(Value::Object(map)) {
+            Ok(provenance) => Ok(Some(provenance)),
+            Err(source) => Err(AdapterError::Json { path, source }),
+        }
+    }
+
+    /// Writes the file into `directory`, which exists or is created.
+    pub fn write(&self, directory: &Path) -> Result<(), AdapterError> {
+        let path = directory.join(PROVENANCE);
+        match serde_json::to_value(self) {
+            Ok(value) => json::write(&path, value),
+            Err(source) => Err(AdapterError::Json { path, source }),
+        }
+    }
+
+    /// Whether the encoder at hand is the one that the adapter called `name` was trained on.
+    pub fn check_base(&self, name: &str, found: &BaseReference) -> Result<(), AdapterError> {
+        let wrong = |property, made_for: String, found: String| {
+            Err(AdapterError::WrongBase {
+                what: "adapter",
+                name: String::from(name),
+                property,
+                made_for,
+                found,
+            })
+        };
+        let base = &self.base;
+        if base.family != found.family {
+            return wrong("model type", base.family.clone(), found.family.clone());
+        }
+        if base.hidden_size != found.hidden_size {
+            let (made_for, found) = (base.hidden_size, found.hidden_size);
+            return wrong("hidden size", made_for.to_string(), found.to_string());
+        }
+        if base.layers != found.layers {
+            return wrong("layers", base.layers.to_string(), found.layers.to_string());
+        }
+        if base.fingerprint != found.fingerprint {
+            let shown = |base: &BaseReference| format!("{} ({})", base.fingerprint, base.name);
+            return wrong("fingerprint", shown(base), shown(found));
+        }
+        Ok(())
+    }
+}
+
+/// JSON has no NaN: a null stands for it.
+fn numbers_or_null<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, f64>, D::Error> {
+    let numbers = BTreeMap::<String, Option<f64>>::deserialize(deserializer)?;
+    Ok(numbers.into_iter().map(|(name, number)| (name, number.unwrap_or(f64::NAN))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn base() -> BaseReference {
+        BaseReference {
+            name: String::from("all-MiniLM-L6-v2"),
+            fingerprint: String::from("sha256:00ff"),
+            family: String::from("bert"),
+            hidden_size: 384,
+            layers: 6,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_even_if_it_is_not_understood() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(Provenance::read(home.path()).unwrap().is_none());
+        let mut provenance = Provenance {
+            adaptkit_version: String::from("0.1.0"),
+            base: base(),
+            task: Some(String::from("rte")),
+            labels: vec![String::from("entailment"), String::from("not_entailment")],
+            max_length: Some(128),
+            seed: Some(u64::MAX),
+            adapterdrop: Some(String::from("robust")),
+            metrics: BTreeMap::from([(String::from("eval_accuracy"), 0.7)]),
+            training: Map::from_iter([(String::from("epochs"), json!(3))]),
+            unknown: Map::from_iter([(String::from("of_the_future"), json!([1, {"a": 2}]))]),
+        };
+        provenance.write(home.path()).unwrap();
+        assert_eq!(Provenance::read(home.path()).unwrap(), Some(provenance.clone()));
+
+        provenance.metrics.insert(String::from("eval_pearson"), f64::NAN);
+        provenance.write(home.path()).unwrap();
+        let read = Provenance::read(home.path()).unwrap().unwrap();
+        assert!(read.metrics["eval_pearson"].is_nan());
+    }
+
+    #[test]
+    fn the_base_is_enough_and_is_needed() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(PROVENANCE);
+        let least = json!({"adaptkit_version": "0.1.0", "base": base()});
+        std::fs::write(&path, least.to_string()).unwrap();
+        assert_eq!(Provenance::read(home.path()).unwrap().unwrap().base, base());
+        std::fs::write(&path, "{\"adaptkit_version\": \"0.1.0\"}").unwrap();
+        let message = Provenance::read(home.path()).unwrap_err().to_string();
+        assert!(message.contains("missing field `base`"), "{message}");
+    }
+
+    #[test]
+    fn another_base_is_refused_by_what_differs() {
+        let provenance: Provenance =
+            serde_json::from_value(json!({"adaptkit_version": "0.1.0", "base": base()})).unwrap();
+        assert!(provenance.check_base("rte", &base()).is_ok());
+        type Change = fn(&mut BaseReference);
+        let cases: [(Change, &str); 4] = [
+            (|base| base.family = String::from("roberta"), "model type bert, this one has roberta"),
+            (|base| base.hidden_size = 768, "hidden size 384, this one has 768"),
+            (|base| base.layers = 12, "layers 6, this one has 12"),
+            (|base| base.fingerprint = String::from("sha256:01"), "fingerprint sha256:00ff"),
+        ];
+        for (change, expected) in cases {
+            let mut other = base();
+            change(&mut other);
+            let message = provenance.check_base("rte", &other).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+}

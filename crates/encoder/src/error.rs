@@ -1,0 +1,123 @@
+//! What can be wrong with a base model's directory.
+
+use std::path::PathBuf;
+
+/// An error of reading a base model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncoderError {
+    /// A file could not be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A directory holds none of the files that would do.
+    #[error("{} holds no {expected}; is it a model's directory?", path.display())]
+    MissingFile {
+        /// The directory.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+    },
+    /// A file is not the JSON it should be.
+    #[error("{}: {reason}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A field of the configuration is missing or has no sensible value.
+    #[error("{}: the field \"{field}\" {reason}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A weights file is damaged or not of the format.
+    #[error("{}: {reason}; is the download complete?", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor is missing.
+    #[error("{} holds no tensor \"{name}\"{}", path.display(), alike(near))]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Names that are alike.
+        near: Vec<String>,
+    },
+    /// A tensor has another shape than the configuration asks for.
+    #[error(
+        "{}: the tensor \"{name}\" is {found:?}, the configuration asks for {expected:?}",
+        path.display()
+    )]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor's numbers are of a type that is not read.
+    #[error("{}: the tensor \"{name}\" is of type {found}; F32, F16, BF16 and F64 are read", path.display())]
+    Type {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its type.
+        found: String,
+    },
+    /// A weight is infinite or no number.
+    #[error("{}: the tensor \"{name}\" holds {value} at {index}: the file is damaged or its training diverged", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Where.
+        index: usize,
+        /// What.
+        value: f32,
+    },
+    /// The tokenizer could not be read or refused a text.
+    #[error("{}: {reason}", path.display())]
+    Tokenizer {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A maximum length that the model cannot take.
+    #[error("a maximum length of {asked} tokens: this model takes {least} to {most}")]
+    MaxLength {
+        /// What was asked for.
+        asked: usize,
+        /// The special tokens and one more.
+        least: usize,
+        /// The model's positions.
+        most: usize,
+    },
+}
+
+fn alike(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!("; it has {}", names.join(", ")),
+    }
+}

@@ -1,0 +1,178 @@
+//! One frozen layer: attention, feed-forward, and the ends where adapters sit.
+
+use adaptkit_compute::{
+    Activation, FrozenLinear, FrozenNorm, Heads, NormTape, Queries, RelativeBias, RowOffsets,
+    Tensor,
+};
+
+use crate::sites::{EndGradients, Sites, SubLayerEnd};
+use crate::{Place, Site};
+
+/// The weights of a layer.
+pub(crate) struct Layer {
+    pub(crate) heads: Heads,
+    pub(crate) activation: Activation,
+    /// Q, K and V as one product.
+    pub(crate) query_key_value: FrozenLinear,
+    pub(crate) attention_output: FrozenLinear,
+    pub(crate) attention_norm: FrozenNorm,
+    pub(crate) up: FrozenLinear,
+    pub(crate) down: FrozenLinear,
+    pub(crate) output_norm: FrozenNorm,
+}
+
+/// Which layer of which batch a pass is in.
+#[derive(Clone, Copy)]
+pub(crate) struct At<'a> {
+    pub(crate) index: usize,
+    pub(crate) offsets: &'a RowOffsets,
+    pub(crate) queries: Queries,
+    pub(crate) bias: Option<&'a RelativeBias>,
+}
+
+/// How far down a layer back-propagation goes; each step includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Depth {
+    /// Not into this layer.
+    Nothing,
+    /// To what sits at the layer's output.
+    Output,
+    /// Through the feed-forward sub-layer to what sits at the attention's output.
+    Attention,
+    /// To the layer's input.
+    Input,
+}
+
+impl Depth {
+    /// How far it goes in layer `index`, if it ends at `lowest` (or at the pass's input).
+    pub(crate) fn of(index: usize, lowest: Option<Place>) -> Depth {
+        match lowest {
+            None => Depth::Input,
+            Some(lowest) if lowest.layer < index => Depth::Input,
+            Some(lowest) if lowest.layer > index => Depth::Nothing,
+            Some(Place { site: Site::Attention, .. }) => Depth::Attention,
+            Some(Place { site: Site::Output, .. }) => Depth::Output,
+        }
+    }
+}
+
+/// What a layer keeps for its backward pass: only what the depth asks for.
+pub(crate) struct LayerTape {
+    depth: Depth,
+    query_key_value: Option<Tensor>,
+    attention_end: Option<NormTape>,
+    /// What went into the feed-forward activation.
+    up: Option<Tensor>,
+    output_end: Option<NormTape>,
+}
+
+impl Layer {
+    /// The layer's result for `hidden` [tokens, hidden]: [tokens, hidden], or [rows, hidden] if
+    /// only the first tokens ask.
+    pub(crate) fn forward(
+        &self,
+        at: At<'_>,
+        hidden: Tensor,
+        sites: &mut dyn Sites,
+        depth: Depth,
+    ) -> (Tensor, LayerTape) {
+        let qkv = self.query_key_value.forward(&hidden);
+        let context = qkv.attention(at.offsets, self.heads, at.queries, at.bias);
+        let qkv = (depth >= Depth::Input).then_some(qkv);
+        let x = self.attention_output.forward(&context);
+        drop(context);
+        let residual = match at.queries {
+            Queries::All => hidden,
+            Queries::First => hidden.gather_rows(at.offsets.first_tokens()),
+        };
+        let place = Place { layer: at.index, site: Site::Attention };
+        let keep = depth >= Depth::Attention;
+        let (hidden, attention_end) =
+            end(place, x, &residual, &self.attention_norm, sites, keep);
+        drop(residual);
+        let keep = depth >= Depth::Attention;
+        let (wide, up) = self.up.forward_activated(&hidden, self.activation, keep);
+        let x = self.down.forward(&wide);
+        drop(wide);
+        let place = Place { layer: at.index, site: Site::Output };
+        let keep = depth >= Depth::Output;
+        let (out, output_end) = end(place, x, &hidden, &self.output_norm, sites, keep);
+        (out, LayerTape { depth, query_key_value: qkv, attention_end, up, output_end })
+    }
+
+    /// The gradient at the layer's input if the tape's depth reaches it, for `d` at its result.
+    pub(crate) fn backward(
+        &self,
+        at: At<'_>,
+        d: Tensor,
+        tape: LayerTape,
+        sites: &mut dyn Sites,
+    ) -> Option<Tensor> {
+        let place = Place { layer: at.index, site: Site::Output };
+        let below = tape.depth >= Depth::Attention;
+        let end = end_backward(place, d, &self.output_norm, tape.output_end, sites, below)?;
+        let up = tape.up.expect("kept at this depth");
+        let mut d = end.residual.unwrap_or_else(|| end.x.duplicate());
+        let d_up = self.down.backward_activated(&end.x, self.activation, &up);
+        drop((end.x, up));
+        self.up.backward_add(&d_up, &mut d);
+        drop(d_up);
+
+        let place = Place { layer: at.index, site: Site::Attention };
+        let below = tape.depth >= Depth::Input;
+        let end = end_backward(place, d, &self.attention_norm, tape.attention_end, sites, below)?;
+        let qkv = tape.query_key_value.expect("kept at this depth");
+        let d_context = self.attention_output.backward(&end.x);
+        let residual = end.residual.unwrap_or(end.x);
+        let mut d = match at.queries {
+            Queries::All => residual,
+            Queries::First => residual.scatter_rows(at.offsets.first_tokens(), qkv.rows()),
+        };
+        let d_qkv =
+            qkv.attention_backward(&d_context, at.offsets, self.heads, at.queries, at.bias);
+        self.query_key_value.backward_add(&d_qkv, &mut d);
+        Some(d)
+    }
+
+    /// Bytes that the packed weights take.
+    pub(crate) fn bytes(&self) -> usize {
+        [&self.query_key_value, &self.attention_output, &self.up, &self.down]
+            .map(FrozenLinear::bytes)
+            .iter()
+            .sum()
+    }
+}
+
+/// The end of a sub-layer: what sits there, or addition and norm.
+fn end(
+    place: Place,
+    x: Tensor,
+    residual: &Tensor,
+    norm: &FrozenNorm,
+    sites: &mut dyn Sites,
+    keep: bool,
+) -> (Tensor, Option<NormTape>) {
+    if sites.occupied(place) {
+        (sites.forward(place, SubLayerEnd { x, residual, norm }, keep), None)
+    } else {
+        norm.forward(&x, Some(residual), keep)
+    }
+}
+
+fn end_backward(
+    place: Place,
+    d: Tensor,
+    norm: &FrozenNorm,
+    tape: Option<NormTape>,
+    sites: &mut dyn Sites,
+    below: bool,
+) -> Option<EndGradients> {
+    if sites.occupied(place) {
+        sites.backward(place, norm, d, below)
+    } else if below {
+        let tape = tape.expect("kept where back-propagation goes through");
+        Some(EndGradients { x: norm.backward(&tape, d), residual: None })
+    } else {
+        None
+    }
+}

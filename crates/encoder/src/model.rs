@@ -1,0 +1,186 @@
+//! The frozen encoder: embeddings and layers, forward and backward between any two layers.
+
+use std::ops::Range;
+
+use adaptkit_compute::{
+    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Queries, RelativeBias, Tensor,
+};
+
+use crate::layer::{At, Depth, Layer, LayerTape};
+use crate::{EncoderConfig, RaggedBatch, Sites};
+
+/// Which tokens of the last layer are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// All: the result is [tokens, hidden].
+    AllTokens,
+    /// The first token of each row, as classification heads read: the result is [rows, hidden],
+    /// bit by bit those rows of [`Readout::AllTokens`], for less work in the last layer.
+    FirstTokens,
+}
+
+/// A frozen encoder on a device.
+pub struct Encoder {
+    /// The directory it was read from.
+    pub(crate) source: std::path::PathBuf,
+    pub(crate) identity: String,
+    pub(crate) config: EncoderConfig,
+    pub(crate) device: Device,
+    pub(crate) embeddings: Embeddings,
+    pub(crate) layers: Vec<Layer>,
+    pub(crate) relative_bias: Option<RelativeBias>,
+}
+
+/// The embeddings: a sum of table rows, normalised, and for some families projected.
+pub(crate) struct Embeddings {
+    pub(crate) words: EmbeddingTable,
+    pub(crate) positions: EmbeddingTable,
+    /// The number of a row's first position in the table.
+    pub(crate) first_position: u32,
+    pub(crate) token_types: Option<EmbeddingTable>,
+    pub(crate) norm: FrozenNorm,
+    pub(crate) projection: Option<FrozenLinear>,
+}
+
+/// What a forward pass keeps for the backward pass of the same batch.
+pub struct Tape {
+    readout: Readout,
+    /// The layers from the lowest that back-propagation reaches upwards.
+    layers: Vec<(usize, LayerTape)>,
+}
+
+impl Encoder {
+    /// What the encoder is.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// Where it lives.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What tells this base from others, as adapters trained on it record: see the format in
+    /// `adaptkit.json`.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// Parameters of the encoder: embeddings and layers, without pooler or head.
+    pub fn parameters(&self) -> usize {
+        let (c, d) = (&self.config, self.config.hidden_size);
+        let layer = 4 * (d * d + d) + 2 * d * c.intermediate_size + c.intermediate_size + d + 4 * d;
+        let tables = c.vocab_size + c.max_position_embeddings + c.type_vocab_size;
+        tables * d + 2 * d + c.num_hidden_layers * layer
+    }
+
+    /// Bytes that the layers' packed weights take.
+    pub fn packed_bytes(&self) -> usize {
+        self.layers.iter().map(Layer::bytes).sum()
+    }
+
+    /// The hidden states that enter layer 0: [tokens, hidden].
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary or a row is longer than the model's positions.
+    pub fn embed(&self, batch: &RaggedBatch) -> Tensor {
+        let e = &self.embeddings;
+        let positions = batch.positions(e.first_position);
+        let mut tables = vec![(&e.words, &batch.ids[..]), (&e.positions, &positions[..])];
+        tables.extend(e.token_types.as_ref().map(|table| (table, &batch.type_ids[..])));
+        let sum = EmbeddingTable::sum(&self.device, &tables);
+        let (hidden, _) = e.norm.forward(&sum, None, false);
+        match &e.projection {
+            Some(projection) => projection.forward(&hidden),
+            None => hidden,
+        }
+    }
+
+    /// From token ids to the last layer's hidden states, with what sits in `sites`.
+    pub fn forward(&self, batch: &RaggedBatch, readout: Readout, sites: &mut dyn Sites) -> Tensor {
+        let hidden = self.embed(batch);
+        self.layers(batch, hidden, 0..self.layers.len(), readout, sites)
+    }
+
+    /// The hidden states that leave layer `layers.end − 1`, for those that enter `layers.start`.
+    ///
+    /// The readout matters where the last layer is among them.
+    pub fn layers(
+        &self,
+        batch: &RaggedBatch,
+        mut hidden: Tensor,
+        layers: Range<usize>,
+        readout: Readout,
+        sites: &mut dyn Sites,
+    ) -> Tensor {
+        for index in layers {
+            let at = self.at(index, batch, readout);
+            hidden = self.layers[index].forward(at, hidden, sites, Depth::Nothing).0;
+        }
+        hidden
+    }
+
+    /// [`Encoder::forward`], keeping what [`Encoder::backward`] needs: nothing of the layers below
+    /// the lowest trained module.
+    pub fn forward_keeping(
+        &self,
+        batch: &RaggedBatch,
+        readout: Readout,
+        sites: &mut dyn Sites,
+    ) -> (Tensor, Tape) {
+        let hidden = self.embed(batch);
+        self.layers_keeping(batch, hidden, 0..self.layers.len(), readout, sites)
+    }
+
+    /// [`Encoder::layers`], keeping what [`Encoder::backward`] needs.
+    pub fn layers_keeping(
+        &self,
+        batch: &RaggedBatch,
+        mut hidden: Tensor,
+        layers: Range<usize>,
+        readout: Readout,
+        sites: &mut dyn Sites,
+    ) -> (Tensor, Tape) {
+        let lowest = sites.lowest_trained();
+        let mut tape = Tape { readout, layers: Vec::with_capacity(layers.len()) };
+        for index in layers {
+            let depth = Depth::of(index, lowest);
+            let at = self.at(index, batch, readout);
+            let (out, kept) = self.layers[index].forward(at, hidden, sites, depth);
+            hidden = out;
+            if depth > Depth::Nothing {
+                tape.layers.push((index, kept));
+            }
+        }
+        (hidden, tape)
+    }
+
+    /// Back-propagates `d` at the result of a keeping pass through its layers, down to the lowest
+    /// trained module. Returns the gradient at the hidden states that entered the pass where
+    /// `sites` names no lowest module, nothing otherwise.
+    ///
+    /// # Panics
+    /// If [`Encoder::prepare_backward`] did not cover the layers.
+    pub fn backward(
+        &self,
+        batch: &RaggedBatch,
+        tape: Tape,
+        d: Tensor,
+        sites: &mut dyn Sites,
+    ) -> Option<Tensor> {
+        let mut d = d;
+        for (index, kept) in tape.layers.into_iter().rev() {
+            let at = self.at(index, batch, tape.readout);
+            d = self.layers[index].backward(at, d, kept, sites)?;
+        }
+        Some(d)
+    }
+
+    fn at<'a>(&'a self, index: usize, batch: &'a RaggedBatch, readout: Readout) -> At<'a> {
+        let queries = match readout {
+            Readout::FirstTokens if index + 1 == self.layers.len() => Queries::First,
+            _ => Queries::All,
+        };
+        At { index, offsets: &batch.offsets, queries, bias: self.relative_bias.as_ref() }
+    }
+}

@@ -1,0 +1,478 @@
+//! Everything that can go wrong between a user's files and a trained adapter.
+//!
+//! One closed enum for the crate. A variant carries what its message needs to point at the culprit
+//! (file, line, column, label) and the message ends in what to do about it. Text that comes from a
+//! file is quoted, escaped and cut short before it is shown: a "column name" may be the megabyte of
+//! binary that somebody passed for a table.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// How many names a message lists before it only counts the rest.
+const NAMES_SHOWN: usize = 20;
+/// How many characters of one name or label a message shows.
+const CHARACTERS_SHOWN: usize = 60;
+
+/// A line of an input, for messages: `train.tsv, line 12`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The input as its user named it, `standard input` for `-`.
+    pub file: Arc<str>,
+    /// The line on which the record begins, counted from 1.
+    pub line: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, line {}", self.file, self.line)
+    }
+}
+
+/// Names for a message, of which only the first few are written out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NameList(pub Vec<String>);
+
+impl<S: AsRef<str>> FromIterator<S> for NameList {
+    fn from_iter<I: IntoIterator<Item = S>>(names: I) -> Self {
+        NameList(names.into_iter().map(|name| name.as_ref().to_string()).collect())
+    }
+}
+
+impl fmt::Display for NameList {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return formatter.write_str("none");
+        }
+        for (position, name) in self.0.iter().take(NAMES_SHOWN).enumerate() {
+            let separator = if position == 0 { "" } else { ", " };
+            write!(formatter, "{separator}{}", quoted(name))?;
+        }
+        match self.0.len().saturating_sub(NAMES_SHOWN) {
+            0 => Ok(()),
+            more => write!(formatter, " and {more} more"),
+        }
+    }
+}
+
+/// `text` in quotes, with control characters escaped and the end cut off where it is long.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut shown = String::from("\"");
+    for (position, character) in text.chars().enumerate() {
+        if position == CHARACTERS_SHOWN {
+            shown.push('…');
+            break;
+        }
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown.push('"');
+    shown
+}
+
+/// What a training, an evaluation or the reading of its data failed on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainingError {
+    // Inputs.
+    /// A file could not be opened or read.
+    #[error("{file}: {source}")]
+    Read {
+        /// The input as its user named it.
+        file: Arc<str>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file could not be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file that was to be.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder stands where a file is needed.
+    #[error("{file} is a folder; name its files, for example {file}/*.tsv")]
+    IsFolder {
+        /// The input as its user named it.
+        file: Arc<str>,
+    },
+    /// A pattern matches no file.
+    #[error("no file matches {}", quoted(pattern))]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern cannot be understood.
+    #[error("the file pattern {} is not valid: {reason}", quoted(pattern))]
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No input was given at all.
+    #[error("no input file was given")]
+    NoInputs,
+    /// One input was named twice, so that its rows would count double.
+    #[error("{file} is named twice; name each file once")]
+    InputTwice {
+        /// The input as its user named it.
+        file: Arc<str>,
+    },
+    /// A file's ending does not tell its format.
+    #[error(
+        "{file}: the format is not clear from the file's ending; give it: lines, tsv, csv or jsonl"
+    )]
+    FormatUnclear {
+        /// The input as its user named it.
+        file: Arc<str>,
+    },
+    /// A format's name is not known.
+    #[error("unknown format {}; the formats are lines, tsv, csv and jsonl", quoted(name))]
+    UnknownFormat {
+        /// The name that was given.
+        name: String,
+    },
+    /// An encoding's name is not known.
+    #[error(
+        "unknown encoding {}; examples are utf-8, latin-1, windows-1252, utf-16le, shift_jis, gbk",
+        quoted(name)
+    )]
+    UnknownEncoding {
+        /// The name that was given.
+        name: String,
+    },
+    /// A compressed file is damaged or cut short.
+    #[error("{file}: cannot decompress: {source}; fetch or compress it again")]
+    BadGzip {
+        /// The input as its user named it.
+        file: Arc<str>,
+        /// What the decompressor said.
+        source: io::Error,
+    },
+    /// The bytes are not text in the encoding that was asked for.
+    #[error(
+        "{place}: not {encoding} at byte {byte_offset} of the text; \
+         give its encoding, for example --encoding latin-1"
+    )]
+    NotDecodable {
+        /// Where the text stops making sense.
+        place: Place,
+        /// The encoding that was tried.
+        encoding: &'static str,
+        /// The offending byte's offset from the start, after decompression.
+        byte_offset: u64,
+    },
+    /// A record is longer than the limit.
+    #[error(
+        "{place}: the record that begins here is longer than {limit} bytes; \
+         is this a text file, are its lines ended, its quotes closed?"
+    )]
+    RecordTooLong {
+        /// Where the record begins.
+        place: Place,
+        /// The limit, in bytes of decoded text.
+        limit: usize,
+    },
+    /// A record has more columns than any table should.
+    #[error("{place}: more than {limit} columns; is this the right format?")]
+    TooManyColumns {
+        /// Where the record begins.
+        place: Place,
+        /// The limit.
+        limit: usize,
+    },
+    /// A file holds nothing.
+    #[error("{file} is empty")]
+    EmptyFile {
+        /// The input as its user named it.
+        file: Arc<str>,
+    },
+    /// A table holds a header line and no rows.
+    #[error("{file} has a header line and no rows")]
+    HeaderOnly {
+        /// The input as its user named it.
+        file: Arc<str>,
+    },
+    /// A column that was asked for is not there.
+    #[error("{file}: no column {}; its columns are {available}", quoted(column))]
+    MissingColumn {
+        /// The input as its user named it.
+        file: Arc<str>,
+        /// The column that was asked for.
+        column: String,
+        /// The columns there are.
+        available: NameList,
+    },
+    /// A column of a file without a header line was asked for by name.
+    #[error(
+        "{file} is read without a header line: give column {} by its position, 1 to {columns}",
+        quoted(column)
+    )]
+    ColumnByPosition {
+        /// The input as its user named it.
+        file: Arc<str>,
+        /// The column that was asked for.
+        column: String,
+        /// How many columns there are.
+        columns: usize,
+    },
+    /// Two columns have the name that was asked for.
+    #[error("{place}: there are several columns {}; rename all but one", quoted(column))]
+    AmbiguousColumn {
+        /// Where the columns are named.
+        place: Place,
+        /// The column that was asked for.
+        column: String,
+    },
+    /// A row has too few or too many columns.
+    #[error("{place}: {found} columns where the file has {expected}")]
+    RaggedRow {
+        /// Where the row begins.
+        place: Place,
+        /// The number of columns of the header or of the first row.
+        expected: usize,
+        /// The number of columns of this row.
+        found: usize,
+    },
+    /// A quoted field of a CSV file never ends.
+    #[error("{place}: the record that begins here opens a quote that is never closed")]
+    UnclosedQuote {
+        /// Where the record begins.
+        place: Place,
+    },
+    /// A line of a JSON-lines file is not a JSON object.
+    #[error("{place}: not a JSON object on one line: {reason} (column {column})")]
+    BadJson {
+        /// The line.
+        place: Place,
+        /// What the parser said.
+        reason: String,
+        /// Where on the line, counted from 1 in bytes.
+        column: usize,
+    },
+    /// A column of a JSON line holds an object, or a list where one value is needed.
+    #[error("{place}: column {} holds a nested value; give text or a number", quoted(column))]
+    NestedValue {
+        /// The line.
+        place: Place,
+        /// The column.
+        column: String,
+    },
+    /// A column of a JSON line is absent or null.
+    #[error(
+        "{place}: column {} is absent or null; the first line's columns are {available}",
+        quoted(column)
+    )]
+    MissingValue {
+        /// The line.
+        place: Place,
+        /// The column.
+        column: String,
+        /// The columns of the file's first line.
+        available: NameList,
+    },
+
+    // Labels and rows.
+    /// A row that must have a label has none.
+    #[error("{place}: the row has no label")]
+    MissingLabel {
+        /// Where the row begins.
+        place: Place,
+    },
+    /// A row's label is none of the known ones.
+    #[error("{place}: unknown label {}; the labels are {known}", quoted(label))]
+    UnknownLabel {
+        /// Where the row begins.
+        place: Place,
+        /// The label.
+        label: String,
+        /// The labels there are.
+        known: NameList,
+    },
+    /// A row has a list of labels where one is needed.
+    #[error("{place}: a list of labels where one is needed; a multi-label task takes lists")]
+    SeveralLabels {
+        /// Where the row begins.
+        place: Place,
+    },
+    /// A regression target is no number, or none that f32 can hold.
+    #[error("{place}: the target {} is not a finite number", quoted(label))]
+    BadTarget {
+        /// Where the row begins.
+        place: Place,
+        /// What stands there.
+        label: String,
+    },
+    /// No row has a label.
+    #[error("{file}: no row has a label ({dropped} without one)")]
+    NoLabelledRows {
+        /// The first input.
+        file: Arc<str>,
+        /// How many rows were dropped for having none.
+        dropped: u64,
+    },
+    /// All rows have the same label.
+    #[error("all {rows} training rows have the label {}; two are needed", quoted(label))]
+    OneClass {
+        /// The one label.
+        label: String,
+        /// How many rows have it.
+        rows: usize,
+    },
+    /// The loss or its gradient became infinite or no number.
+    #[error(
+        "the loss is {loss} at step {step}: the training has diverged; lower the learning rate, or \
+         look for rows whose targets are very large"
+    )]
+    LossNotFinite {
+        /// The step, counted from 1.
+        step: usize,
+        /// The loss, or NaN where the gradient is what is not finite.
+        loss: f64,
+    },
+    /// No epoch was asked for.
+    #[error("nothing to train: ask for at least one epoch and bring at least one row")]
+    NothingToTrain,
+    /// A list of labels names one twice.
+    #[error("the label {} is given twice", quoted(label))]
+    LabelTwice {
+        /// The label.
+        label: String,
+    },
+    /// A list of labels holds none.
+    #[error("there are no labels")]
+    NoLabels,
+    /// A stored label map does not number its labels 0, 1, 2, …
+    #[error(
+        "the label map gives {} the number {id}; {labels} labels are numbered from 0",
+        quoted(label)
+    )]
+    BadLabelMap {
+        /// The label.
+        label: String,
+        /// Its number.
+        id: u32,
+        /// How many labels the map has.
+        labels: usize,
+    },
+    /// A raw-label-to-name file is not a JSON object of texts.
+    #[error("the label names are not a JSON object such as {{\"0\": \"ham\"}}: {reason}")]
+    BadLabelNames {
+        /// What the parser said.
+        reason: String,
+    },
+    /// A share of rows to hold out is not between 0 and 1.
+    #[error("the held-out shares add up to {sum}; each must be above 0 and all together below 1")]
+    BadFraction {
+        /// What they add up to.
+        sum: f64,
+    },
+    /// There are fewer rows than parts to split them into.
+    #[error("{rows} rows cannot be split into {parts} parts with at least one row each")]
+    TooFewRows {
+        /// The rows.
+        rows: usize,
+        /// The parts.
+        parts: usize,
+    },
+
+    // Tasks and scores.
+    /// A task's name is not known.
+    #[error("unknown task {}; the tasks are {known}", quoted(name))]
+    UnknownTask {
+        /// The name that was given.
+        name: String,
+        /// The tasks there are.
+        known: NameList,
+    },
+    /// A task's file is not in the folder.
+    #[error("task {task}: found none of {tried}")]
+    TaskFileMissing {
+        /// The task.
+        task: &'static str,
+        /// Where it was looked for.
+        tried: NameList,
+    },
+    /// The benchmark's server takes no file for this part of the task.
+    #[error("task {task} has no file that the GLUE server takes for {part}")]
+    NoSubmission {
+        /// The task.
+        task: &'static str,
+        /// The part's file.
+        part: &'static str,
+    },
+    /// Two lists that go row by row have different lengths.
+    #[error("{left} {left_name} for {right} {right_name}")]
+    LengthsDiffer {
+        /// How many of the first.
+        left: usize,
+        /// What they are.
+        left_name: &'static str,
+        /// How many of the second.
+        right: usize,
+        /// What they are.
+        right_name: &'static str,
+    },
+    /// Scores were asked of answers of another kind.
+    #[error("{metrics} needs {needed} and was given {given}")]
+    WrongAnswers {
+        /// The set of metrics, or the file, that was asked for.
+        metrics: &'static str,
+        /// The kind it needs.
+        needed: &'static str,
+        /// The kind it got.
+        given: &'static str,
+    },
+    /// A label number is outside the label map.
+    #[error("row {row}: label number {id} of {labels}")]
+    LabelOutOfRange {
+        /// The row, from 0.
+        row: usize,
+        /// The number.
+        id: u32,
+        /// How many labels there are.
+        labels: usize,
+    },
+    /// A predicted or true value is not finite.
+    #[error("row {row}: the value {value} is not finite")]
+    NotFinite {
+        /// The row, from 0.
+        row: usize,
+        /// The value.
+        value: f32,
+    },
+    /// There are no rows to score.
+    #[error("there are no rows to score")]
+    NothingToScore,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_files_is_escaped_and_cut_short() {
+        let cases = [
+            ("plain", "\"plain\"".to_string()),
+            ("tab\there\0", "\"tab\\there\\u{0}\"".to_string()),
+            (&"é".repeat(100), format!("\"{}…\"", "é".repeat(60))),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+
+    #[test]
+    fn long_lists_of_names_are_counted() {
+        let names: NameList = (0..10_000).map(|label| label.to_string()).collect();
+        let shown = names.to_string();
+        assert!(shown.starts_with("\"0\", \"1\", "), "{shown}");
+        assert!(shown.ends_with("\"19\" and 9980 more"), "{shown}");
+        assert_eq!(NameList::default().to_string(), "none");
+    }
+}

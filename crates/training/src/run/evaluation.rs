@@ -1,0 +1,107 @@
+//! Predictions and scores over a data set.
+
+use std::time::{Duration, Instant};
+
+use adaptkit_adapters::TaskModel;
+use adaptkit_compute::Tensor;
+use adaptkit_encoder::{Encoder, TokenisedRow};
+
+use super::batches::{Dataset, batch, token_batches};
+use crate::TrainingError;
+use crate::data::{AnswerSpace, Answers};
+use crate::metrics::{MetricSet, Scores};
+
+/// Tokens in a batch of an evaluation: enough to fill the kernels, little enough for the caches.
+const EVALUATION_TOKENS: usize = 4096;
+
+/// What an evaluation found.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// The mean loss over the rows.
+    pub loss: f64,
+    /// The metrics.
+    pub scores: Scores,
+    /// The predictions, in the rows' order.
+    pub predictions: Answers,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Logits of every row, in the rows' order.
+pub fn predict(encoder: &Encoder, model: &TaskModel, rows: &[TokenisedRow]) -> Vec<Vec<f32>> {
+    let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
+    let mut logits = vec![Vec::new(); rows.len()];
+    for picked in token_batches(&lengths, EVALUATION_TOKENS) {
+        let out = model.logits(encoder, &batch(rows, &picked));
+        let columns = out.columns();
+        for (row, values) in picked.iter().zip(out.to_vec().chunks_exact(columns)) {
+            logits[*row] = values.to_vec();
+        }
+    }
+    logits
+}
+
+/// Scores a model on a data set.
+///
+/// # Errors
+/// If the metrics refuse the answers.
+pub fn evaluate(
+    encoder: &Encoder,
+    model: &TaskModel,
+    data: &Dataset,
+    space: &AnswerSpace,
+    metrics: MetricSet,
+) -> Result<Evaluation, TrainingError> {
+    let start = Instant::now();
+    let logits = predict(encoder, model, &data.rows);
+    let outputs = model.head.outputs();
+    let flat = encoder.device().tensor(logits.len(), outputs, &logits.concat());
+    let all: Vec<usize> = (0..data.len()).collect();
+    let (loss, _) = loss(&flat, &data.answers, &all);
+    let predictions = answers(&logits, space);
+    let scores = metrics.compute(&data.answers, &predictions, space)?;
+    Ok(Evaluation { loss, scores, predictions, took: start.elapsed() })
+}
+
+/// The answers that logits stand for: the largest one, those above zero, or the value itself.
+pub fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
+    match space {
+        AnswerSpace::Classes(_) => Answers::Classes(
+            logits
+                .iter()
+                .map(|z| {
+                    let better = |best: usize, i: usize| if z[i] > z[best] { i } else { best };
+                    (0..z.len()).fold(0, better) as u32
+                })
+                .collect(),
+        ),
+        AnswerSpace::LabelSets(_) => Answers::LabelSets(
+            logits
+                .iter()
+                .map(|z| (0..z.len() as u32).filter(|i| z[*i as usize] > 0.0).collect())
+                .collect(),
+        ),
+        AnswerSpace::Values => Answers::Values(logits.iter().map(|z| z[0]).collect()),
+    }
+}
+
+/// The mean loss of logits [rows, outputs] for the answers of the named rows, and its gradient.
+pub(crate) fn loss(logits: &Tensor, answers: &Answers, rows: &[usize]) -> (f64, Tensor) {
+    match answers {
+        Answers::Classes(labels) => {
+            let labels: Vec<usize> = rows.iter().map(|row| labels[*row] as usize).collect();
+            logits.cross_entropy(&labels)
+        }
+        Answers::LabelSets(sets) => {
+            let mut targets = vec![0.0; logits.rows() * logits.columns()];
+            for (row, targets) in rows.iter().zip(targets.chunks_exact_mut(logits.columns())) {
+                sets[*row].iter().for_each(|label| targets[*label as usize] = 1.0);
+            }
+            logits.binary_cross_entropy(&targets)
+        }
+        Answers::Values(values) => {
+            let targets: Vec<f32> = rows.iter().map(|row| values[*row]).collect();
+            logits.mean_squared_error(&targets)
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Training one task: the loop, its schedule, its batches and its report.
+//!
+//! [`train`] runs epochs over rows that are tokenised already; after each it evaluates, and what
+//! scored best is what the model holds in the end. Everything random (order of rows, dropout) is
+//! drawn from the seed and the step's number, so that the same seed, threads and machine give the
+//! same bits.
+
+mod batches;
+mod evaluation;
+mod options;
+mod optimiser;
+mod training;
+
+pub use batches::{Dataset, length_grouped_batches, token_batches};
+pub use evaluation::{Evaluation, evaluate, predict};
+pub use options::{HyperParameters, linear_schedule};
+pub use optimiser::Optimiser;
+pub use training::{EpochReport, Observer, Outcome, StepReport, train};
