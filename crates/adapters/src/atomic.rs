@@ -37,10 +37,9 @@ pub fn write_file_with(
     let destination = behind_link(path)?;
     let parent = parent_of(&destination);
     fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
-    let (partial, file) = temporary(parent, |path| {
-        OpenOptions::new().write(true).create_new(true).open(path)
-    })
-    .map_err(failed("create a file in", parent))?;
+    let (partial, file) =
+        temporary(parent, |path| OpenOptions::new().write(true).create_new(true).open(path))
+            .map_err(failed("create a file in", parent))?;
     let mut guard = Discard { path: partial, directory: false, armed: true };
     let mut writer = io::BufWriter::with_capacity(1 << 20, file);
     fill(&mut writer)
@@ -207,10 +206,7 @@ fn exchange(new: &Path, old: &Path) -> io::Result<PathBuf> {
 }
 
 /// Makes something under a name in `parent` that nothing has yet.
-fn temporary<T>(
-    parent: &Path,
-    make: impl Fn(&Path) -> io::Result<T>,
-) -> io::Result<(PathBuf, T)> {
+fn temporary<T>(parent: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     loop {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use crate::head::Head;
 
 /// What is trained for one task.
 pub struct TaskModel {
-    /// Absent where a head sits on the bare encoder.
+    /// The bottlenecks.
     pub adapter: Adapter,
     /// Makes logits of the first token's state.
     pub head: Head,

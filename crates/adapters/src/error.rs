@@ -25,7 +25,9 @@ pub enum ConfigError {
         found: String,
     },
     /// A field without a default is absent.
-    #[error("the adapter configuration has no field \"{field}\": add it, for instance \"{example}\"")]
+    #[error(
+        "the adapter configuration has no field \"{field}\": add it, for instance \"{example}\""
+    )]
     MissingField {
         /// The absent field.
         field: &'static str,
@@ -303,7 +305,10 @@ pub enum AdapterError {
         reason: &'static str,
     },
     /// A kind of encoder for which the file format has no tensor names.
-    #[error("adapters for encoders of type {} are not supported: use one of {known}", quoted(model_type))]
+    #[error(
+        "adapters for encoders of type {} are not supported: use one of {known}",
+        quoted(model_type)
+    )]
     UnsupportedModelType {
         /// The `model_type`.
         model_type: String,

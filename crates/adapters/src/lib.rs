@@ -1,6 +1,23 @@
 //! Bottleneck adapters, their placements, heads and files.
+//!
+//! [`TaskModel`] is what is trained for one task: an [`Adapter`] of [`Bottleneck`]s at places of
+//! the encoder, and a [`Head`]. [`config`] says what an adapter is to be, [`files`] reads and
+//! writes the `adapters` library's directories.
 
+mod adapter;
+mod assembly;
 pub mod atomic;
+mod bottleneck;
+mod classifier;
 pub mod config;
 pub mod error;
 pub mod files;
+mod head;
+
+pub use adapter::{Adapter, Inference, Training};
+pub use assembly::HeadShape;
+pub use bottleneck::{Bottleneck, Form, Input, Residual};
+pub use classifier::{Loss, Owner, TaskModel};
+pub use config::AdapterConfig;
+pub use error::{AdapterError, ConfigError};
+pub use head::{Head, HeadTape};

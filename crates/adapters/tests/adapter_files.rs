@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use adaptkit_adapters::config::{
-    AdapterConfig, AdapterResidual, Preset, ReductionFactor, Scaling,
-};
+use adaptkit_adapters::config::{AdapterConfig, AdapterResidual, Preset, ReductionFactor, Scaling};
 use adaptkit_adapters::error::AdapterError;
 use adaptkit_adapters::files::{
     ADAPTER_CONFIG, ADAPTER_WEIGHTS, ModelReference, StoredAdapter, StoredBottleneck, StoredGate,
@@ -197,9 +195,8 @@ fn tensors() -> Tensors {
 }
 
 fn write_weights(directory: &Path, tensors: &Tensors) {
-    let tensors = tensors
-        .iter()
-        .map(|(name, (shape, data))| (name.clone(), shape.clone(), data.as_slice()));
+    let tensors =
+        tensors.iter().map(|(name, (shape, data))| (name.clone(), shape.clone(), data.as_slice()));
     write_tensors(&directory.join(ADAPTER_WEIGHTS), tensors).unwrap();
 }
 
@@ -265,8 +262,7 @@ fn the_norm_before_may_stand_under_one_name_or_both_but_must_be_one() {
     for layer in 0..LAYERS {
         for part in ["weight", "bias"] {
             for norm in ["adapter_norm_before", "adapter_down.0"] {
-                let name =
-                    format!("bert.encoder.layer.{layer}.output.adapters.rte.{norm}.{part}");
+                let name = format!("bert.encoder.layer.{layer}.output.adapters.rte.{norm}.{part}");
                 both.insert(name, (vec![HIDDEN], values(HIDDEN, layer)));
             }
         }
@@ -305,11 +301,8 @@ fn tampered_tensors_are_named() {
             |t| *t.get_mut(UP).unwrap() = (vec![0, 1], vec![]),
             &[UP, "has shape [0, 1], expected [16, 1]"],
         ),
-        (
-            |t| t.get_mut(UP).unwrap().1[5] = f32::NAN,
-            &[UP, "holds NaN at position 5", "diverged"],
-        ),
-        (|t| t.get_mut(UP).unwrap().1[0] = f32::INFINITY, &[UP, "holds inf at position 0"]),
+        (|t| t.get_mut(UP).unwrap().1[5] = f32::NAN, &[UP, "holds NaN at 5", "diverged"]),
+        (|t| t.get_mut(UP).unwrap().1[0] = f32::INFINITY, &[UP, "holds inf at 0"]),
         (
             |t| drop(t.insert(UP.replace("adapter_up.weight", "scaling"), (vec![1], vec![1.0]))),
             &["unexpected tensor", "rte.scaling", "no such part at layer 1, output"],
@@ -422,7 +415,9 @@ fn what_is_no_adapter_s_directory_is_recognised() {
     fs::create_dir(home.path().join("inner")).unwrap();
     write_config(&home.path().join("inner"), &outer());
     assert!(read(home.path()).contains("its sub-directories \"inner\" do"));
-    assert!(read(&home.path().join("inner")).contains("adapter.safetensors or pytorch_adapter.bin"));
+    assert!(
+        read(&home.path().join("inner")).contains("adapter.safetensors or pytorch_adapter.bin")
+    );
     assert!(read(&home.path().join("inner/adapter_config.json")).contains("it is a file"));
     fs::write(home.path().join("adapter_fusion_config.json"), "{}").unwrap();
     assert!(read(home.path()).contains("a fusion of adapters"));
@@ -454,7 +449,10 @@ fn what_contradicts_itself_is_not_written() {
         (|a, _| a.config.use_gating = true, "there is no gate.weight"),
         (|a, _| a.config.ln_before = true, "has no adapter_down.0.weight"),
         (|a, at| a.modules.get_mut(&at).unwrap().up_bias[0] = f32::NAN, "is not finite"),
-        (|a, _| a.config.leave_out = [1].into(), "layer 1, output: the configuration has no module"),
+        (
+            |a, _| a.config.leave_out = [1].into(),
+            "layer 1, output: the configuration has no module",
+        ),
         (|a, _| a.model.model_type = String::from("t5"), "encoders of type \"t5\""),
     ];
     for (tamper, expected) in cases {

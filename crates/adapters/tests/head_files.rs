@@ -190,7 +190,8 @@ fn tampered_tensors_are_named() {
     let weight = values(3 * HIDDEN, 0);
     let square = values(HIDDEN * HIDDEN, 0);
     let bias = values(HIDDEN, 0);
-    let cases: [(&[(&str, &[usize])], &str); 5] = [
+    type Tensor = (&'static str, &'static [usize]);
+    let cases: [(&[Tensor], &str); 5] = [
         (&[], "has no tensor \"heads.NAME.1.weight\""),
         (&[("heads.rte.1.weight", &[8, 8])], "has no tensor \"heads.rte.1.bias\""),
         (&[("heads.rte.1.weight", &[3, 8])], "has shape [3, 8], expected [8, 8]"),
@@ -250,9 +251,12 @@ fn heads_of_plain_models_are_read_where_they_are_the_same_function() {
         assert_eq!(read.layers, [linear(HIDDEN, true), linear(2, true)]);
         assert_eq!(read.activation, Some(activation));
         assert_eq!(read.labels, names(&["no", "yes"]));
+        assert_eq!(read.name, "default");
     }
-    let message =
-        write("BertForSequenceClassification", "bert", roberta).unwrap_err().to_string();
+    fs::write(home.path().join("adapter_config.json"), "{\"name\": \"rte\"}").unwrap();
+    let read = write("RobertaForSequenceClassification", "roberta", roberta).unwrap().unwrap();
+    assert_eq!(read.name, "rte");
+    let message = write("BertForSequenceClassification", "bert", roberta).unwrap_err().to_string();
     assert!(message.contains("\"model_class\" is \"BertForSequenceClassification\""), "{message}");
 }
 
@@ -261,7 +265,10 @@ fn what_contradicts_itself_is_not_written() {
     for (head, expected) in [
         (StoredHead { name: String::from("a/b"), ..head() }, "cannot be the name of a head"),
         (StoredHead { layers: vec![], ..head() }, "it has 0 layers"),
-        (StoredHead { layers: vec![linear(3, true), linear(3, true)], ..head() }, "layer 0 makes 3"),
+        (
+            StoredHead { layers: vec![linear(3, true), linear(3, true)], ..head() },
+            "layer 0 makes 3",
+        ),
         (StoredHead { labels: names(&["a", "b"]), ..head() }, "2 labels for 3 outputs"),
         (StoredHead { labels: names(&["a", "b", "a"]), ..head() }, "have the label \"a\""),
     ] {

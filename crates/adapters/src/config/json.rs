@@ -381,8 +381,8 @@ impl Fields {
 
 /// A layer's number as Python writes it: digits without a sign or leading zeros.
 pub(crate) fn layer_number(text: &str) -> Option<usize> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit())
-        && (text == "0" || !text.starts_with('0'));
+    let plain =
+        text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
     if plain { text.parse().ok() } else { None }
 }
 

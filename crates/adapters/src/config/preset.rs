@@ -75,11 +75,9 @@ impl Preset {
         };
         match self {
             Preset::Pfeiffer => AdapterConfig { original_ln_before: true, ..sequential },
-            Preset::Houlsby => AdapterConfig {
-                mh_adapter: true,
-                non_linearity: Activation::Silu,
-                ..sequential
-            },
+            Preset::Houlsby => {
+                AdapterConfig { mh_adapter: true, non_linearity: Activation::Silu, ..sequential }
+            }
             Preset::Parallel => parallel,
             Preset::ScaledParallel => AdapterConfig { scaling: Scaling::Learned, ..parallel },
         }

@@ -156,7 +156,11 @@ impl StoredAdapter {
         if !path.exists() {
             let hint = what_else_it_is(directory);
             let expected = ADAPTER_CONFIG;
-            return Err(AdapterError::MissingFile { path: directory.to_path_buf(), expected, hint });
+            return Err(AdapterError::MissingFile {
+                path: directory.to_path_buf(),
+                expected,
+                hint,
+            });
         }
         let mut map = json::read_object(&path)?;
         let wrong_config = |source| AdapterError::ConfigFile { path: path.clone(), source };

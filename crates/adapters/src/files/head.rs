@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::metadata::{ModelReference, check_name};
 use super::tensors::{TensorFile, write_tensors};
-use super::{HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels};
+use super::{ADAPTER_CONFIG, HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels};
 use crate::error::{AdapterError, quoted, shown};
 
 /// What a head's outputs mean (`head_type`).
@@ -110,7 +110,9 @@ impl StoredHead {
         let file = match (path.exists(), file) {
             (false, None) => return Ok(None),
             (false, Some(_)) => return Err(missing(HEAD_CONFIG)),
-            (true, None) => return Err(missing("model_head.safetensors or pytorch_model_head.bin")),
+            (true, None) => {
+                return Err(missing("model_head.safetensors or pytorch_model_head.bin"));
+            }
             (true, Some(file)) => file,
         };
         let map = json::read_object(&path)?;
@@ -121,7 +123,7 @@ impl StoredHead {
                 (json::text(&path, &map, "name")?, Shape::read(&path, config, &stored)?)
             }
             None | Some(Value::Null) => {
-                (String::from("default"), Shape::of_static(&path, &map, &model)?)
+                (adapter_name(directory)?, Shape::of_static(&path, &map, &model)?)
             }
             found => return Err(json::field_error(&path, "config", found, "an object or null")),
         };
@@ -222,6 +224,16 @@ impl StoredHead {
     }
 }
 
+/// The name for a head that has none: that of the adapter beside it, as the library does it.
+fn adapter_name(directory: &Path) -> Result<String, AdapterError> {
+    let path = directory.join(ADAPTER_CONFIG);
+    if path.exists() {
+        json::text(&path, &json::read_object(&path)?, "name")
+    } else {
+        Ok(String::from("default"))
+    }
+}
+
 /// The numbers of the linear layers among the head's modules.
 fn layer_numbers(layers: usize, activation: bool) -> impl Iterator<Item = usize> {
     let between = if activation { 3 } else { 2 };
@@ -291,7 +303,8 @@ impl Shape {
                 "num_labels",
                 "use_pooler",
             ];
-            if !known.contains(&field.as_str()) && !matches!(value, Value::Null | Value::Bool(false))
+            if !known.contains(&field.as_str())
+                && !matches!(value, Value::Null | Value::Bool(false))
             {
                 return Err(wrong(field, "nothing: no head of the library has this field"));
             }
@@ -379,8 +392,7 @@ impl Shape {
                 file.read(&full, shape, &reason)
             };
             let weight = read("weight", &[outputs, hidden])?;
-            let bias =
-                if self.bias || !last { Some(read("bias", &[outputs])?) } else { None };
+            let bias = if self.bias || !last { Some(read("bias", &[outputs])?) } else { None };
             layers.push(StoredLinear { inputs: hidden, outputs, weight, bias });
         }
         match unread.first() {

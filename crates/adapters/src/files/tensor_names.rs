@@ -115,15 +115,13 @@ impl TensorNames {
             let (adapter, part) = rest.split_once('.')?;
             Some(ParsedName { place: Place::new(layer_number(layer)?, site), adapter, part })
         };
-        parsed().ok_or_else(|| {
-            match OTHER_MODULES.iter().find(|(part, _)| name.contains(part)) {
-                Some((_, reason)) => String::from(*reason),
-                None => format!(
-                    "adapters for encoders of type {} have names like {}",
-                    quoted(self.model_type),
-                    self.name(Place::new(0, Site::Output), "NAME", "adapter_up.weight")
-                ),
-            }
+        parsed().ok_or_else(|| match OTHER_MODULES.iter().find(|(part, _)| name.contains(part)) {
+            Some((_, reason)) => String::from(*reason),
+            None => format!(
+                "adapters for encoders of type {} have names like {}",
+                quoted(self.model_type),
+                self.name(Place::new(0, Site::Output), "NAME", "adapter_up.weight")
+            ),
         })
     }
 }
@@ -138,7 +136,11 @@ mod tests {
         let output = Place::new(0, Site::Output);
         for (model_type, place, expected) in [
             ("bert", output, "bert.encoder.layer.0.output.adapters.t.adapter_up.bias"),
-            ("bert", attention, "bert.encoder.layer.11.attention.output.adapters.t.adapter_up.bias"),
+            (
+                "bert",
+                attention,
+                "bert.encoder.layer.11.attention.output.adapters.t.adapter_up.bias",
+            ),
             ("xlm-roberta", output, "roberta.encoder.layer.0.output.adapters.t.adapter_up.bias"),
             ("electra", output, "electra.encoder.layer.0.output.adapters.t.adapter_up.bias"),
             (

@@ -59,7 +59,7 @@ pub fn evaluate(
     let all: Vec<usize> = (0..data.len()).collect();
     let (loss, _) = loss(&flat, &data.answers, &all);
     let predictions = answers(&logits, space);
-    let scores = metrics.compute(&data.answers, &predictions, space)?;
+    let scores = metrics.compute(&predictions, &data.answers, space.outputs())?;
     Ok(Evaluation { loss, scores, predictions, took: start.elapsed() })
 }
 

@@ -108,7 +108,11 @@ fn every_wrong_field_is_named() {
         ("peft_type", json!("LORA"), "the architecture is \"LORA\""),
         ("phm_layer", json!(true), "\"phm_layer\" is true, which asks for"),
         ("inv_adapter", json!("nice"), "\"inv_adapter\" is \"nice\""),
-        ("invertible_adapter", json!({"block_type": "nice"}), "\"invertible_adapter\" is an object"),
+        (
+            "invertible_adapter",
+            json!({"block_type": "nice"}),
+            "\"invertible_adapter\" is an object",
+        ),
         ("cross_adapter", json!(true), "\"cross_adapter\" is true"),
         ("stochastic_depth", json!(0.1), "\"stochastic_depth\" is 0.1"),
         ("wings", json!(2), "an unknown field \"wings\" = 2"),

@@ -1,0 +1,74 @@
+//! What a command fails with, and how the process says so.
+
+use adaptkit::adapters::{AdapterError, ConfigError};
+use adaptkit::compute::ComputeError;
+use adaptkit::encoder::EncoderError;
+use adaptkit::training::TrainingError;
+
+/// A failed command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// Flags that contradict each other or make no sense together: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+    #[error("cannot {doing}: {source}")]
+    Io { doing: String, source: std::io::Error },
+    #[error("{0}")]
+    Pull(#[from] crate::pull::PullError),
+    /// No base of that name is there.
+    #[error(
+        "there is no model directory '{name}' and no pulled model of that name; run \
+         `adaptkit pull {name}`, or give the path of a directory with config.json, \
+         model.safetensors and tokenizer.json"
+    )]
+    NoModel { name: String },
+    /// Whoever read the output has gone away: not a failure.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+impl CliError {
+    pub(crate) fn usage(message: impl Into<String>) -> CliError {
+        CliError::Usage(message.into())
+    }
+
+    /// What to try next, where the message does not say it.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            CliError::Usage(_) => Some("see `adaptkit help`"),
+            CliError::Adapter(AdapterError::OutputExists { .. }) => {
+                Some("--overwrite replaces it, and nothing is lost until the new one is complete")
+            }
+            CliError::Adapter(AdapterError::WrongBase { .. }) => {
+                Some("--model must name the base that the adapter was trained on; `adaptkit inspect` shows which")
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Usage(_) => 2,
+            CliError::OutputClosed => 0,
+            _ => 1,
+        }
+    }
+}
+
+/// For writing to standard output: a closed pipe ends the command without a word.
+pub(crate) fn output(source: std::io::Error) -> CliError {
+    match source.kind() {
+        std::io::ErrorKind::BrokenPipe => CliError::OutputClosed,
+        _ => CliError::Io { doing: "write the output".into(), source },
+    }
+}

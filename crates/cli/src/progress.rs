@@ -1,0 +1,81 @@
+//! What a training run shows while it runs.
+
+use std::time::Duration;
+
+use adaptkit::training::run::{EpochReport, Observer, StepReport};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar with loss, rows/s, tokens/s and time left, and a line an epoch.
+pub(crate) struct TrainingProgress {
+    bar: ProgressBar,
+    quiet: bool,
+}
+
+impl TrainingProgress {
+    pub(crate) fn new(quiet: bool) -> TrainingProgress {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} steps, {msg}, {eta} left");
+        if let Ok(style) = style {
+            bar.set_style(style);
+        }
+        if quiet {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        TrainingProgress { bar, quiet }
+    }
+
+    fn line(&self, text: String) {
+        if self.quiet {
+        } else if self.bar.is_hidden() {
+            eprintln!("{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+}
+
+impl Observer for TrainingProgress {
+    fn step(&mut self, report: &StepReport) {
+        let seconds = report.elapsed.as_secs_f64().max(1e-9);
+        self.bar.set_length(report.total_steps as u64);
+        self.bar.set_message(format!(
+            "loss {:.4}, {:.0} rows/s, {:.0} tokens/s",
+            report.loss,
+            report.rows as f64 / seconds,
+            report.tokens as f64 / seconds
+        ));
+        self.bar.set_position(report.step as u64);
+    }
+
+    fn epoch(&mut self, report: &EpochReport) {
+        let scores = report.evaluation.scores.iter();
+        let scores: Vec<String> = scores.map(|(name, x)| format!("{name} {x:.4}")).collect();
+        self.line(format!(
+            "epoch {}: training loss {:.4} in {}; validation loss {:.4}, {}{}",
+            report.epoch,
+            report.train_loss,
+            seconds(report.took),
+            report.evaluation.loss,
+            scores.join(", "),
+            if report.best { " (best so far)" } else { "" }
+        ));
+    }
+}
+
+impl Drop for TrainingProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+pub(crate) fn seconds(took: Duration) -> String {
+    format!("{:.1} s", took.as_secs_f64())
+}
+
+/// The most memory that the process has had in RAM so far, in MiB, where the system tells.
+pub(crate) fn peak_memory_mb() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024.0)
+}

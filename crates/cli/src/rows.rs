@@ -1,0 +1,107 @@
+//! Flags that say where rows come from, and the rows themselves.
+
+use std::path::PathBuf;
+
+use adaptkit::encoder::{TextRow, TokenisedRow, Tokenizer};
+use adaptkit::training::data::{
+    Column, Columns, Example, Input, LabelledRows, ReadOptions, ReadReport, RowFormat, TextEncoding,
+};
+use clap::Args;
+
+use crate::Common;
+use crate::error::CliError;
+
+/// Columns and form of a user's own files.
+#[derive(Args, Clone)]
+pub(crate) struct FileFlags {
+    /// The column of the text; by position, from 1, in files without a header line
+    #[arg(long, value_name = "COLUMN", default_value = "text", help_heading = "Own files")]
+    pub(crate) text_column: String,
+    /// The column of the second text of a pair
+    #[arg(long, value_name = "COLUMN", help_heading = "Own files")]
+    pub(crate) text_pair_column: Option<String>,
+    /// How the files are cut into rows; by default their ending says
+    #[arg(long, value_name = "FORMAT", value_parser = format, help_heading = "Own files")]
+    pub(crate) input_format: Option<RowFormat>,
+    /// TSV and CSV files have no header line; columns are named by position
+    #[arg(long, help_heading = "Own files")]
+    pub(crate) no_header: bool,
+    /// The files' encoding, such as latin-1; UTF-8 by default
+    #[arg(long, value_name = "NAME", value_parser = encoding, help_heading = "Own files")]
+    pub(crate) encoding: Option<TextEncoding>,
+}
+
+/// The value of `--input-format`: lines, jsonl, csv or tsv.
+fn format(name: &str) -> Result<RowFormat, String> {
+    name.parse().map_err(|e: adaptkit::training::TrainingError| e.to_string())
+}
+
+fn encoding(name: &str) -> Result<TextEncoding, String> {
+    TextEncoding::from_name(name).map_err(|e| e.to_string())
+}
+
+impl FileFlags {
+    pub(crate) fn columns(&self) -> Columns {
+        let columns = Columns::text(&self.text_column);
+        match &self.text_pair_column {
+            Some(pair) => columns.with_pair(Column::required(pair)),
+            None => columns,
+        }
+    }
+
+    pub(crate) fn options(&self) -> ReadOptions {
+        let mut options = ReadOptions {
+            format: self.input_format,
+            header: !self.no_header,
+            ..ReadOptions::default()
+        };
+        if let Some(encoding) = self.encoding {
+            options.encoding = encoding;
+        }
+        options
+    }
+}
+
+/// The files of `--train-file` and the like.
+pub(crate) fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, CliError> {
+    Ok(Input::resolve(paths)?)
+}
+
+/// Says what a reader left out.
+pub(crate) fn say(common: &Common, report: &ReadReport) {
+    if !report.is_clean() {
+        common.note(format_args!("note: {report}"));
+    }
+}
+
+/// Tokenises labelled rows and says how many were cut.
+pub(crate) fn tokenise(
+    common: &Common,
+    what: &str,
+    tokenizer: &Tokenizer,
+    rows: &LabelledRows,
+    max_length: usize,
+) -> Result<Vec<TokenisedRow>, CliError> {
+    let tokenised = tokenise_examples(tokenizer, &rows.rows, max_length)?;
+    let cut = tokenised.iter().filter(|row| row.truncated).count();
+    if cut > 0 {
+        common.note(format_args!(
+            "note: {cut} of {} {what} rows are longer than {max_length} tokens and were cut \
+             (--max-length)",
+            rows.len()
+        ));
+    }
+    Ok(tokenised)
+}
+
+pub(crate) fn tokenise_examples(
+    tokenizer: &Tokenizer,
+    examples: &[Example],
+    max_length: usize,
+) -> Result<Vec<TokenisedRow>, CliError> {
+    let texts: Vec<TextRow<'_>> = examples
+        .iter()
+        .map(|row| TextRow { text: &row.text, pair: row.pair.as_deref() })
+        .collect();
+    Ok(tokenizer.encode(&texts, max_length)?)
+}

@@ -1,0 +1,78 @@
+//! A trained adapter's directory: the adapter, its head, and where they come from.
+
+use std::path::Path;
+
+use adaptkit::adapters::TaskModel;
+use adaptkit::adapters::files::{
+    ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredHead,
+};
+use adaptkit::encoder::Encoder;
+use adaptkit::training::data::{AnswerSpace, LabelMap};
+
+use crate::error::CliError;
+
+/// The results of the training, beside the adapter's files.
+pub(crate) const RESULTS: &str = "all_results.json";
+
+/// Every file that a directory of ours may hold: what --overwrite may replace.
+pub(crate) fn own_files() -> Vec<&'static str> {
+    ADAPTER_DIRECTORY.into_iter().chain([RESULTS]).collect()
+}
+
+/// What a directory holds.
+pub(crate) struct TaskFolder {
+    pub(crate) adapter: StoredAdapter,
+    pub(crate) head: StoredHead,
+    pub(crate) provenance: Option<Provenance>,
+}
+
+impl TaskFolder {
+    pub(crate) fn read(directory: &Path) -> Result<TaskFolder, CliError> {
+        let adapter = StoredAdapter::read(directory)?;
+        let head = StoredHead::read(directory)?.ok_or_else(|| {
+            CliError::usage(format!(
+                "{} holds an adapter without a head: there is nothing to predict with; save it \
+                 with its head (with_head=True in the Python library)",
+                directory.display()
+            ))
+        })?;
+        Ok(TaskFolder { adapter, head, provenance: Provenance::read(directory)? })
+    }
+
+    /// The modules, after a check that they were made for this base.
+    pub(crate) fn on(&self, encoder: &Encoder, model: &str) -> Result<TaskModel, CliError> {
+        if let Some(provenance) = &self.provenance {
+            provenance.check_base(&self.adapter.name, &base_reference(encoder, model))?;
+        }
+        Ok(TaskModel::from_stored(encoder, &self.adapter, &self.head)?)
+    }
+
+    /// The answers that the head gives.
+    pub(crate) fn answer_space(&self) -> Result<AnswerSpace, CliError> {
+        let outputs = self.head.outputs();
+        let labels = self.head.labels.clone();
+        let names = labels.unwrap_or_else(|| (0..outputs).map(|i| format!("LABEL_{i}")).collect());
+        Ok(match self.head.kind {
+            HeadKind::MultiLabel => AnswerSpace::LabelSets(LabelMap::new(names)?),
+            HeadKind::Classification if outputs == 1 => AnswerSpace::Values,
+            HeadKind::Classification => AnswerSpace::Classes(LabelMap::new(names)?),
+        })
+    }
+
+    /// The longest row: as asked for, as in training, or as the model allows.
+    pub(crate) fn max_length(&self, asked: Option<usize>, encoder: &Encoder) -> usize {
+        let trained = self.provenance.as_ref().and_then(|p| p.max_length);
+        asked.or(trained).unwrap_or_else(|| encoder.config().longest_row())
+    }
+}
+
+/// What a base is, for an adapter to remember.
+pub(crate) fn base_reference(encoder: &Encoder, model: &str) -> BaseReference {
+    BaseReference {
+        name: model.to_owned(),
+        fingerprint: encoder.identity().to_owned(),
+        family: encoder.config().family.name().to_owned(),
+        hidden_size: encoder.config().hidden_size,
+        layers: encoder.config().num_hidden_layers,
+    }
+}
