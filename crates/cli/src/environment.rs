@@ -16,10 +16,8 @@ const CACHE: Variable = Variable {
     name: "ADAPTKIT_CACHE",
     help: "where pulled models are kept (default: adaptkit in the user's cache directory)",
 };
-const XDG_CACHE_HOME: Variable = Variable {
-    name: "XDG_CACHE_HOME",
-    help: "the user's cache directory (default: ~/.cache)",
-};
+const XDG_CACHE_HOME: Variable =
+    Variable { name: "XDG_CACHE_HOME", help: "the user's cache directory (default: ~/.cache)" };
 const HOME: Variable = Variable { name: "HOME", help: "the user's home directory" };
 const USER_PROFILE: Variable =
     Variable { name: "USERPROFILE", help: "the user's home directory on Windows" };
@@ -93,7 +91,8 @@ pub(crate) fn help() -> String {
     for Variable { name, help } in VARIABLES {
         text += &format!("\n  {name}\n          {help}");
     }
-    text
+    // Without this the help ends in the middle of a line.
+    text + "\n"
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub(crate) enum CliError {
     Compute(#[from] ComputeError),
     #[error("cannot {doing}: {source}")]
     Io { doing: String, source: std::io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
     /// No base of that name is there.
     #[error(
@@ -43,17 +43,21 @@ impl CliError {
     }
 
     /// What to try next, where the message does not say it.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        match self {
-            CliError::Usage(_) => Some("see `adaptkit help`"),
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            CliError::Usage(_) => "see `adaptkit help`".to_owned(),
+            CliError::Pull(pull) => pull.hint(),
             CliError::Adapter(AdapterError::OutputExists { .. }) => {
-                Some("--overwrite replaces it, and nothing is lost until the new one is complete")
+                "--overwrite replaces it; what is there stays until the new one is complete"
+                    .to_owned()
             }
             CliError::Adapter(AdapterError::WrongBase { .. }) => {
-                Some("--model must name the base that the adapter was trained on; `adaptkit inspect` shows which")
+                "--model must be the base that the adapter was trained on; `adaptkit inspect` \
+                 shows which"
+                    .to_owned()
             }
-            _ => None,
-        }
+            _ => return None,
+        })
     }
 
     pub(crate) fn exit_code(&self) -> u8 {
@@ -71,4 +75,18 @@ pub(crate) fn output(source: std::io::Error) -> CliError {
         std::io::ErrorKind::BrokenPipe => CliError::OutputClosed,
         _ => CliError::Io { doing: "write the output".into(), source },
     }
+}
+
+/// An error and what caused it, as far as the causes are not part of its own words.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -3,10 +3,13 @@
 //! A command is one file: its flags as a struct, and `run`. What a command prints as its result
 //! goes to standard output; progress, notes and errors go to standard error.
 
-mod bases;
+mod arguments;
+mod environment;
 mod error;
 mod eval;
 mod inspect;
+mod messages;
+mod model_cache;
 mod predict;
 mod progress;
 mod pull;
@@ -15,7 +18,6 @@ mod rows;
 mod task_folder;
 mod train;
 
-use std::ffi::OsString;
 use std::num::NonZero;
 use std::process::ExitCode;
 
@@ -23,10 +25,12 @@ use adaptkit::compute::Device;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::CliError;
+use crate::messages::{Messages, to_stderr};
 
 /// Adapters for frozen transformer encoders: train them, evaluate them, use them.
 #[derive(Parser)]
 #[command(name = "adaptkit", version, max_term_width = 100, propagate_version = true)]
+#[command(after_long_help = environment::help())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -34,7 +38,7 @@ struct Cli {
     common: Common,
 }
 
-/// Flags of every command.
+// Flags of every command. With a doc comment these words would replace the program's in its help.
 #[derive(Args, Clone)]
 pub(crate) struct Common {
     /// Threads to compute with; all of the machine's cores by default
@@ -59,10 +63,14 @@ impl Common {
         })
     }
 
+    pub(crate) fn messages(&self) -> Messages {
+        Messages::new(self.json, self.quiet)
+    }
+
     /// A line for people, on standard error.
     pub(crate) fn note(&self, line: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{line}");
+            to_stderr(line);
         }
     }
 }
@@ -84,7 +92,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse_from(hyphenated(std::env::args_os()));
+    let cli = Cli::parse_from(arguments::kebab_case(std::env::args_os()));
     let common = &cli.common;
     let result = match cli.command {
         Command::Quickstart(flags) => quickstart::run(&flags, common),
@@ -98,32 +106,14 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if error.exit_code() != 0 {
-                eprintln!("error: {error}");
+                to_stderr(format_args!("error: {}", error::chain(&error)));
                 if let Some(hint) = error.hint() {
-                    eprintln!("hint: {hint}");
+                    to_stderr(format_args!("hint: {hint}"));
                 }
             }
             ExitCode::from(error.exit_code())
         }
     }
-}
-
-/// Accepts the snake_case flags of the `run_glue` scripts: `--output_dir` is `--output-dir`.
-/// Values, and what comes after `--`, stay as they are.
-fn hyphenated(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
-    let mut flags = true;
-    arguments
-        .map(|argument| {
-            flags &= argument != "--";
-            match argument.to_str() {
-                Some(text) if flags && text.starts_with("--") => {
-                    let (name, value) = text.split_at(text.find('=').unwrap_or(text.len()));
-                    format!("{}{value}", name.replace('_', "-")).into()
-                }
-                _ => argument,
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -134,20 +124,5 @@ mod tests {
     fn the_flags_are_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn snake_case_flags_become_kebab_case_and_values_stay() {
-        let cases = [
-            ("--output_dir x_y", "--output-dir x_y"),
-            ("--output_dir=x_y", "--output-dir=x_y"),
-            ("a_b -x_y", "a_b -x_y"),
-            ("-- --a_b", "-- --a_b"),
-        ];
-        for (given, want) in cases {
-            let got = hyphenated(given.split(' ').map(OsString::from));
-            let want: Vec<OsString> = want.split(' ').map(OsString::from).collect();
-            assert_eq!(got, want, "{given}");
-        }
     }
 }

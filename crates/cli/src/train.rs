@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use adaptkit::adapters::config::{Initialisation, ReductionFactor};
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
 use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
@@ -17,8 +18,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::Common;
-use crate::bases;
 use crate::error::{CliError, output};
+use crate::model_cache::resolve_model;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
 use crate::rows::{self, FileFlags};
 use crate::task_folder::{RESULTS, base_reference, own_files};
@@ -173,7 +174,7 @@ impl Flags {
     fn adapter_config(&self) -> Result<AdapterConfig, CliError> {
         let mut config = AdapterConfig::preset(&self.adapter)?;
         if let Some(factor) = self.reduction_factor {
-            config.reduction_factor = adaptkit::adapters::config::ReductionFactor::uniform(factor)?;
+            config.reduction_factor = ReductionFactor::Uniform(factor);
         }
         if let Some(name) = &self.non_linearity {
             config.non_linearity = Activation::from_name(name).ok_or_else(|| {
@@ -182,7 +183,6 @@ impl Flags {
             })?;
         }
         if let Some(name) = &self.init_weights {
-            use adaptkit::adapters::config::Initialisation;
             config.init_weights = Initialisation::from_name(name).ok_or_else(|| {
                 let known = Initialisation::ALL.map(Initialisation::name).join(", ");
                 CliError::usage(format!("--init-weights is '{name}'; known are {known}"))
@@ -210,22 +210,15 @@ impl Flags {
         match (&self.task, &self.data) {
             (Some(name), Some(folder)) => {
                 let task = Task::by_name(name)?;
-                let (space, reading) = (task.answer_space()?, task.label_reading()?);
+                let space = task.answer_space()?;
                 let labelled = |file| -> Result<LabelledRows, CliError> {
-                    let (examples, mut report) = task.read(folder, file)?;
-                    let drop = MissingLabels::Drop;
-                    let rows = LabelledRows::new(examples, &reading, &space, drop, &mut report)?;
+                    let (rows, report) = task.read(folder, file, &space, MissingLabels::Drop)?;
                     rows::say(common, &report);
                     Ok(rows)
                 };
                 let validation = labelled(&task.validation[0])?;
-                Ok(TaskRows {
-                    name: Some(task.name.to_owned()),
-                    train: labelled(&task.train)?,
-                    validation,
-                    space,
-                    metrics: task.metrics,
-                })
+                let (name, train) = (Some(task.name.to_owned()), labelled(&task.train)?);
+                Ok(TaskRows { name, train, validation, space, metrics: task.metrics })
             }
             _ => self.own_rows(common),
         }
@@ -287,7 +280,7 @@ pub(crate) struct Trained {
 impl Plan<'_> {
     /// Trains, and writes the output directory.
     pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Trained, CliError> {
-        let directory = bases::resolve(self.model)?;
+        let directory = resolve_model(self.model)?;
         let device = common.device()?;
         let mut encoder = Encoder::load(&directory, &device)?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;

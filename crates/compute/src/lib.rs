@@ -22,6 +22,7 @@ pub use attention::{Heads, Queries, RelativeBias};
 pub use device::Device;
 pub use error::ComputeError;
 pub use linear::{FrozenLinear, Parameter, TrainedLinear};
+pub use loss::{sigmoid, softmax};
 pub use norm::{FrozenNorm, NormTape};
 pub use rows::{EmbeddingTable, RowOffsets, TableSource};
 pub use tensor::Tensor;

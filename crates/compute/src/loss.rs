@@ -37,3 +37,13 @@ impl Tensor {
         (value, d)
     }
 }
+
+/// The soft-max of a row of logits on the host.
+pub fn softmax(logits: &[f32]) -> Vec<f32> {
+    loss::softmax(logits)
+}
+
+/// The logistic function of each logit of a row on the host.
+pub fn sigmoid(logits: &[f32]) -> Vec<f32> {
+    logits.iter().map(|z| (1.0 / (1.0 + (-f64::from(*z)).exp())) as f32).collect()
+}

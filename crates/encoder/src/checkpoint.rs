@@ -1,31 +1,54 @@
-//! Tensors by name from safetensors files, mapped into memory.
+//! Tensors by name from weights files, mapped into memory.
 //!
-//! A checkpoint is one file or several with an index. Names are looked up as they are without the
-//! model's own prefix (`bert.`): checkpoints of a bare model have none, those of a model with a
-//! head do, and old ones call a layer norm's weight and bias `gamma` and `beta`.
+//! A checkpoint is one file or several with an index; a file is of the safetensors format, or of
+//! PyTorch's, which is read as data and executes nothing. Opening reads names, types, shapes and
+//! places, and checks them all against the file, so that reading a tensor later cannot leave it.
+//!
+//! Names are looked up without the model's own prefix (`bert.`): checkpoints of a bare model have
+//! none, those of a model with a head do, and old ones call a layer norm's weight and bias `gamma`
+//! and `beta`.
+
+mod pickle;
+mod safetensors_file;
+mod stored;
+#[cfg(test)]
+mod tests;
+mod torch_file;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use adaptkit_kernels::mapped::MappedFile;
-use half::{bf16, f16};
-use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use crate::EncoderError;
+use crate::error::quoted;
+use crate::{EncoderError, json_file};
+use stored::Stored;
 
-/// Open weight files.
+/// What models with a head put before the names of the bare model's tensors.
+const PREFIXES: [&str; 6] = ["", "bert.", "roberta.", "distilbert.", "electra.", "mpnet."];
+
+/// Endings of files in PyTorch's format; all others are taken for safetensors.
+const TORCH_ENDINGS: [&str; 4] = ["bin", "pt", "pth", "ckpt"];
+
+/// How a file begins that stands for another one in a Git repository.
+const LARGE_FILE_POINTER: &[u8] = b"version https://git-lfs";
+
+/// Names in the message about a missing one.
+const ALIKE: usize = 3;
+
+/// Open weights files.
 pub struct Checkpoint {
+    /// The file or the index that was opened.
+    path: PathBuf,
     files: Vec<(PathBuf, MappedFile)>,
     tensors: BTreeMap<String, Entry>,
 }
 
 struct Entry {
     file: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: std::ops::Range<usize>,
+    stored: Stored,
 }
 
 /// The index of a sharded checkpoint; other keys do not matter here.
@@ -35,59 +58,74 @@ struct Index {
 }
 
 impl Checkpoint {
-    /// Opens a model's directory: `model.safetensors`, or the files of its index.
+    /// Opens a model's directory: `model.safetensors` or the files of its index, and only where
+    /// there is neither, `pytorch_model.bin` or the files of its index.
     ///
     /// # Errors
     /// If there are none, or one is damaged.
     pub fn open(dir: &Path) -> Result<Checkpoint, EncoderError> {
-        let single = dir.join("model.safetensors");
-        if single.is_file() {
-            return Checkpoint::open_files(vec![single]);
+        for (single, index) in [
+            ("model.safetensors", "model.safetensors.index.json"),
+            ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+        ] {
+            let (single, index) = (dir.join(single), dir.join(index));
+            if single.is_file() {
+                return Checkpoint::open_file(&single);
+            }
+            if index.is_file() {
+                return Checkpoint::open_index(dir, index);
+            }
         }
-        let index = dir.join("model.safetensors.index.json");
-        if !index.is_file() {
-            let expected = "model.safetensors and no model.safetensors.index.json";
-            return Err(EncoderError::MissingFile { path: dir.into(), expected });
-        }
-        let text = std::fs::read(&index)
-            .map_err(|source| EncoderError::Io { path: index.clone(), source })?;
-        let parsed: Index = serde_json::from_slice(&text)
-            .map_err(|e| EncoderError::Json { path: index.clone(), reason: e.to_string() })?;
-        let names: BTreeSet<&String> = parsed.weight_map.values().collect();
-        if let Some(outside) = names.iter().find(|name| name.contains(['/', '\\'])) {
-            let reason = format!("it names the file \"{outside}\", which is not in its directory");
-            return Err(EncoderError::Json { path: index, reason });
-        }
-        Checkpoint::open_files(names.into_iter().map(|name| dir.join(name)).collect())
+        let expected = "model.safetensors, no pytorch_model.bin and no index of either";
+        Err(EncoderError::MissingFile { path: dir.into(), expected })
     }
 
-    /// Opens one safetensors file.
+    /// Opens one file: PyTorch's format if its name ends in `.bin`, `.pt`, `.pth` or `.ckpt`, else
+    /// safetensors.
     ///
     /// # Errors
-    /// If it cannot be read or is damaged.
+    /// If it cannot be read, is damaged, or holds what is not a tensor.
     pub fn open_file(path: &Path) -> Result<Checkpoint, EncoderError> {
-        Checkpoint::open_files(vec![path.to_owned()])
+        Checkpoint::open_files(path.to_owned(), vec![path.to_owned()])
     }
 
-    fn open_files(paths: Vec<PathBuf>) -> Result<Checkpoint, EncoderError> {
-        let mut checkpoint = Checkpoint { files: Vec::new(), tensors: BTreeMap::new() };
+    fn open_index(dir: &Path, path: PathBuf) -> Result<Checkpoint, EncoderError> {
+        let index: Index = json_file::read(&path)?;
+        let wrong = |reason| Err(EncoderError::Json { path: path.clone(), reason });
+        let names: BTreeSet<&String> = index.weight_map.values().collect();
+        if let Some(outside) = names.iter().find(|name| !is_plain_name(name)) {
+            let outside = quoted(outside);
+            return wrong(format!("it names the file {outside}, which is not in its directory"));
+        }
+        if names.is_empty() {
+            return wrong("it names no file".into());
+        }
+        let paths = names.into_iter().map(|name| dir.join(name)).collect();
+        let checkpoint = Checkpoint::open_files(path.clone(), paths)?;
+        for (tensor, file) in &index.weight_map {
+            let found = checkpoint.tensors.get(tensor).map(|e| &checkpoint.files[e.file].0);
+            if found != Some(&dir.join(file)) {
+                let (tensor, file) = (quoted(tensor), quoted(file));
+                return wrong(format!(
+                    "it says that {file} holds the tensor {tensor}, which it does not"
+                ));
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    fn open_files(path: PathBuf, paths: Vec<PathBuf>) -> Result<Checkpoint, EncoderError> {
+        let mut checkpoint = Checkpoint { path, files: Vec::new(), tensors: BTreeMap::new() };
         for path in paths {
             let file = MappedFile::open(&path)
                 .map_err(|source| EncoderError::Io { path: path.clone(), source })?;
-            let damaged = |reason: String| EncoderError::Weights { path: path.clone(), reason };
-            let (header, metadata) = SafeTensors::read_metadata(file.bytes())
-                .map_err(|e| damaged(format!("not a whole safetensors file ({e})")))?;
-            let start = header + 8;
-            for (name, info) in metadata.tensors() {
-                let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
-                if bytes.end > file.bytes().len() {
-                    return Err(damaged(format!("the tensor \"{name}\" is cut off")));
+            for (name, stored) in tensors_of(&path, file.bytes())? {
+                let entry = Entry { file: checkpoint.files.len(), stored };
+                if checkpoint.tensors.contains_key(&name) {
+                    let reason = format!("the tensor {} is there twice", quoted(&name));
+                    return Err(EncoderError::Weights { path, reason });
                 }
-                let (file, shape) = (checkpoint.files.len(), info.shape.clone());
-                let entry = Entry { file, dtype: info.dtype, shape, bytes };
-                if checkpoint.tensors.insert(name.clone(), entry).is_some() {
-                    return Err(damaged(format!("the tensor \"{name}\" is there twice")));
-                }
+                checkpoint.tensors.insert(name, entry);
             }
             checkpoint.files.push((path, file));
         }
@@ -101,7 +139,7 @@ impl Checkpoint {
 
     /// The shape of a tensor.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
-        self.find(name).map(|(_, entry)| &entry.shape[..])
+        self.find(name).map(|(_, entry)| &entry.stored.shape[..])
     }
 
     /// A tensor's numbers, row after row: the mapped file itself where it holds `f32`.
@@ -110,39 +148,23 @@ impl Checkpoint {
     /// If the tensor is missing, has another shape or type, or holds what is not finite.
     pub fn f32(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, EncoderError> {
         let Some((found, entry)) = self.find(name) else {
-            let tail = name.rsplit_once('.').map_or(name, |(head, _)| head);
-            return Err(EncoderError::MissingTensor {
-                path: self.files[0].0.clone(),
-                name: name.to_owned(),
-                near: self.names().filter(|n| n.contains(tail)).take(3).map(str::to_owned).collect(),
-            });
+            let (path, name) = (self.path.clone(), name.to_owned());
+            return Err(EncoderError::MissingTensor { near: self.alike(&name), path, name });
         };
-        let path = &self.files[entry.file].0;
-        if entry.shape != shape {
+        let (path, file) = &self.files[entry.file];
+        if entry.stored.shape != shape {
             return Err(EncoderError::Shape {
                 path: path.clone(),
                 name: found.to_owned(),
-                found: entry.shape.clone(),
+                found: entry.stored.shape.clone(),
                 expected: shape.to_vec(),
             });
         }
-        let bytes = &self.files[entry.file].1.bytes()[entry.bytes.clone()];
-        let values: Cow<'_, [f32]> = match entry.dtype {
-            Dtype::F32 => match bytemuck::try_cast_slice(bytes) {
-                Ok(values) => Cow::Borrowed(values),
-                Err(_) => Cow::Owned(converted(bytes, f32::from_le_bytes)),
-            },
-            Dtype::F16 => Cow::Owned(converted(bytes, |b| f16::from_le_bytes(b).to_f32())),
-            Dtype::BF16 => Cow::Owned(converted(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-            Dtype::F64 => Cow::Owned(converted(bytes, |b| f64::from_le_bytes(b) as f32)),
-            other => {
-                return Err(EncoderError::Type {
-                    path: path.clone(),
-                    name: found.to_owned(),
-                    found: format!("{other:?}"),
-                });
-            }
-        };
+        let values = entry.stored.f32(file.bytes()).ok_or_else(|| EncoderError::Type {
+            path: path.clone(),
+            name: found.to_owned(),
+            found: format!("{:?}", entry.stored.dtype),
+        })?;
         if let Some(index) = first_not_finite(&values) {
             return Err(EncoderError::NotFinite {
                 path: path.clone(),
@@ -157,8 +179,8 @@ impl Checkpoint {
     /// The numbers of an `f32` tensor in the mapped file, unchecked: for a tensor that
     /// [`Checkpoint::f32`] has borrowed before.
     pub(crate) fn mapped(&self, name: &str) -> &[f32] {
-        let bytes = self.find(name).map(|(_, e)| &self.files[e.file].1.bytes()[e.bytes.clone()]);
-        bytes.and_then(|bytes| bytemuck::try_cast_slice(bytes).ok()).unwrap_or_default()
+        let found = self.find(name);
+        found.and_then(|(_, e)| e.stored.in_place(self.files[e.file].1.bytes())).unwrap_or_default()
     }
 
     /// The entry of a name, with any model prefix and either spelling of layer norms.
@@ -169,7 +191,7 @@ impl Checkpoint {
         };
         let spellings = [Some(name.to_owned()), old];
         for spelling in spellings.into_iter().flatten() {
-            for prefix in ["", "bert."] {
+            for prefix in PREFIXES {
                 let full = format!("{prefix}{spelling}");
                 if let Some((key, entry)) = self.tensors.get_key_value(&full) {
                     return Some((key, entry));
@@ -178,14 +200,44 @@ impl Checkpoint {
         }
         None
     }
+
+    /// The names that share most parts with one that is missing.
+    fn alike(&self, name: &str) -> Vec<String> {
+        let parts: BTreeSet<&str> = name.split('.').collect();
+        let shared = |other: &str| other.split('.').filter(|part| parts.contains(part)).count();
+        let mut names: Vec<(usize, &str)> = self.names().map(|n| (shared(n), n)).collect();
+        names.retain(|(shared, _)| 2 * shared >= parts.len());
+        names.sort_by_key(|(shared, _)| std::cmp::Reverse(*shared));
+        names.into_iter().take(ALIKE).map(|(_, name)| name.to_owned()).collect()
+    }
 }
 
-fn converted<const N: usize>(bytes: &[u8], f: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes.as_chunks::<N>().0.iter().map(|b| f(*b)).collect()
+/// Whether a name stands for a file of the directory it is looked up in.
+fn is_plain_name(name: &str) -> bool {
+    let mut components = Path::new(name).components();
+    let one = matches!((components.next(), components.next()), (Some(Component::Normal(_)), None));
+    one && !name.contains(['/', '\\', ':'])
 }
 
-/// The first number that is infinite or NaN: only those have all exponent bits set.
+/// The tensors of one file, each name as often as the file has it.
+fn tensors_of(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Stored)>, EncoderError> {
+    if bytes.is_empty() {
+        return Err(EncoderError::Weights { path: path.to_owned(), reason: "it is empty".into() });
+    }
+    if bytes.starts_with(LARGE_FILE_POINTER) {
+        let reason = "it is a Git LFS pointer, not the weights: fetch them with `git lfs pull`";
+        return Err(EncoderError::WeightsRefused { path: path.to_owned(), reason: reason.into() });
+    }
+    match path.extension().is_some_and(|e| TORCH_ENDINGS.iter().any(|t| e.eq_ignore_ascii_case(t)))
+    {
+        true => torch_file::tensors(path, bytes),
+        false => safetensors_file::tensors(path, bytes),
+    }
+}
+
+/// The first number that is infinite or NaN.
 fn first_not_finite(values: &[f32]) -> Option<usize> {
+    // Whole chunks are looked at without a branch a number, which is as fast as memory.
     const CHUNK: usize = 4096;
     let bad = |x: &f32| !x.is_finite();
     let chunk = values.chunks(CHUNK).position(|c| c.iter().fold(false, |any, x| any | bad(x)))?;

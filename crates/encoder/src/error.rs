@@ -15,7 +15,7 @@ pub enum EncoderError {
         source: std::io::Error,
     },
     /// A directory holds none of the files that would do.
-    #[error("{} holds no {expected}; is it a model's directory?", path.display())]
+    #[error("{} holds no {expected}; is it the directory of a Hugging Face model?", path.display())]
     MissingFile {
         /// The directory.
         path: PathBuf,
@@ -48,8 +48,16 @@ pub enum EncoderError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A weights file is whole, but asks for what is not read or would not be safe to read.
+    #[error("{}: {reason}", path.display())]
+    WeightsRefused {
+        /// The file.
+        path: PathBuf,
+        /// What is refused, and what to do instead.
+        reason: String,
+    },
     /// A tensor is missing.
-    #[error("{} holds no tensor \"{name}\"{}", path.display(), alike(near))]
+    #[error("{} holds no tensor {}{}", path.display(), quoted(name), alike(near))]
     MissingTensor {
         /// The file.
         path: PathBuf,
@@ -60,8 +68,9 @@ pub enum EncoderError {
     },
     /// A tensor has another shape than the configuration asks for.
     #[error(
-        "{}: the tensor \"{name}\" is {found:?}, the configuration asks for {expected:?}",
-        path.display()
+        "{}: the tensor {} is {found:?}, the configuration asks for {expected:?}",
+        path.display(),
+        quoted(name)
     )]
     Shape {
         /// The file.
@@ -74,7 +83,11 @@ pub enum EncoderError {
         expected: Vec<usize>,
     },
     /// A tensor's numbers are of a type that is not read.
-    #[error("{}: the tensor \"{name}\" is of type {found}; F32, F16, BF16 and F64 are read", path.display())]
+    #[error(
+        "{}: the tensor {} is of type {found}; F32, F16, BF16 and F64 are read",
+        path.display(),
+        quoted(name)
+    )]
     Type {
         /// The file.
         path: PathBuf,
@@ -84,7 +97,11 @@ pub enum EncoderError {
         found: String,
     },
     /// A weight is infinite or no number.
-    #[error("{}: the tensor \"{name}\" holds {value} at {index}: the file is damaged or its training diverged", path.display())]
+    #[error(
+        "{}: the tensor {} holds {value} at {index}: the file is damaged or its training diverged",
+        path.display(),
+        quoted(name)
+    )]
     NotFinite {
         /// The file.
         path: PathBuf,
@@ -115,9 +132,23 @@ pub enum EncoderError {
     },
 }
 
+/// Characters that a message shows of a name from a file.
+const CHARACTERS_SHOWN: usize = 120;
+
+/// A name from a file in quotes: escaped, and cut where it is long.
+pub(crate) fn quoted(name: &str) -> String {
+    let mut characters = name.chars();
+    let shown: String = characters.by_ref().take(CHARACTERS_SHOWN).collect();
+    let rest = if characters.next().is_some() { "…" } else { "" };
+    format!("\"{}{rest}\"", shown.escape_debug())
+}
+
 fn alike(names: &[String]) -> String {
     match names {
         [] => String::new(),
-        names => format!("; it has {}", names.join(", ")),
+        names => {
+            let names: Vec<String> = names.iter().map(|name| quoted(name)).collect();
+            format!("; names that are alike: {}", names.join(", "))
+        }
     }
 }

@@ -12,7 +12,7 @@ use crate::{Checkpoint, EncoderConfig, EncoderError};
 const SAMPLES: usize = 64;
 
 /// `sha256:` and 64 hexadecimal digits.
-pub(crate) fn of(config: &EncoderConfig, checkpoint: &Checkpoint) -> Result<String, EncoderError> {
+pub fn identity(config: &EncoderConfig, checkpoint: &Checkpoint) -> Result<String, EncoderError> {
     let mut hash = Sha256::new();
     let d = config.hidden_size;
     let wide = config.intermediate_size;

@@ -10,6 +10,7 @@ pub mod checkpoint;
 mod config;
 mod error;
 mod identity;
+mod json_file;
 mod layer;
 mod load;
 mod model;
@@ -19,8 +20,9 @@ mod tokenizer;
 
 pub use batch::RaggedBatch;
 pub use checkpoint::Checkpoint;
-pub use config::{EncoderConfig, Family};
+pub use config::{BaseModule, EncoderConfig, Family, LayerModule};
 pub use error::EncoderError;
+pub use identity::identity;
 pub use model::{Encoder, Readout, Tape};
 pub use place::{Place, Site};
 pub use sites::{Empty, EndGradients, Sites, SubLayerEnd};

@@ -160,7 +160,7 @@ impl Encoder {
                 })
                 .collect::<Result<Vec<_>, _>>()
         })?;
-        let identity = crate::identity::of(&config, &packing)?;
+        let identity = crate::identity::identity(&config, &packing)?;
         drop(packing);
         let tables = Arc::new(Checkpoint::open(dir)?);
         let d = config.hidden_size;

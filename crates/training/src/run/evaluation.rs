@@ -64,7 +64,7 @@ pub fn evaluate(
 }
 
 /// The answers that logits stand for: the largest one, those above zero, or the value itself.
-pub fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
+fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
     match space {
         AnswerSpace::Classes(_) => Answers::Classes(
             logits

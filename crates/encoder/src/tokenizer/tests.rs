@@ -1,0 +1,523 @@
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokenizers::{EncodeInput, TruncationParams};
+
+use super::{TextRow, TokenisedRow, Tokenizer, longest_first};
+use crate::{EncoderConfig, EncoderError};
+
+/// Words of the small tokenizers, the special ones first.
+const WORDS: [&str; 16] = [
+    "[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "cat", "sat", "on", "a", "mat", "##s", "##t", ",",
+    ".", "m", "c",
+];
+
+const EMBEDDED: usize = 300;
+
+fn word_piece() -> Value {
+    let vocab: HashMap<&str, usize> = WORDS.iter().enumerate().map(|(i, w)| (*w, i)).collect();
+    json!({
+        "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": vocab
+    })
+}
+
+fn bert_normalizer() -> Value {
+    json!({
+        "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+        "strip_accents": null, "lowercase": true
+    })
+}
+
+/// A template as BERT's: [CLS] A [SEP] (B [SEP]).
+fn bert_template() -> Value {
+    let (cls, sep) = (
+        || json!({"SpecialToken": {"id": "[CLS]", "type_id": 0}}),
+        |kind: u32| json!({"SpecialToken": {"id": "[SEP]", "type_id": kind}}),
+    );
+    let text = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
+    json!({
+        "type": "TemplateProcessing",
+        "single": [cls(), text("A", 0), sep(0)],
+        "pair": [cls(), text("A", 0), sep(0), text("B", 1), sep(1)],
+        "special_tokens": {
+            "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
+            "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]}
+        }
+    })
+}
+
+/// A tokenizer's file; the truncation and padding in it are to be overruled.
+fn tokenizer(
+    model: Value,
+    normalizer: Value,
+    pre_tokenizer: Value,
+    post_processor: Value,
+) -> Value {
+    json!({
+        "version": "1.0",
+        "truncation":
+            {"max_length": 5, "strategy": "OnlyFirst", "stride": 2, "direction": "Left"},
+        "padding": {
+            "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "[PAD]"
+        },
+        "added_tokens": [{
+            "id": 2, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true
+        }],
+        "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+        "post_processor": post_processor, "decoder": null, "model": model
+    })
+}
+
+fn bert() -> Value {
+    tokenizer(word_piece(), bert_normalizer(), json!({"type": "BertPreTokenizer"}), bert_template())
+}
+
+/// Byte-level pairs, as RoBERTa has them, with a few merges.
+fn byte_level() -> Value {
+    let mut vocab: HashMap<String, usize> = HashMap::new();
+    for special in ["<s>", "<pad>", "</s>"] {
+        vocab.insert(special.into(), vocab.len());
+    }
+    let letters = (33..=126).chain(0xa1..=0xac).chain(0xae..=0xff).chain(0x100..=0x143);
+    for letter in letters.filter_map(char::from_u32) {
+        vocab.insert(letter.to_string(), vocab.len());
+    }
+    let merges = [["c", "a"], ["ca", "t"], ["Ġ", "c"], ["Ġ", "Ġ"], ["ĠĠ", "ĠĠ"], ["Ġ", "t"]];
+    for [left, right] in merges {
+        vocab.insert(format!("{left}{right}"), vocab.len());
+    }
+    let model = json!({
+        "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+        "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "vocab": vocab,
+        "merges": merges
+    });
+    let pre = json!(
+        {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true}
+    );
+    let post = json!({
+        "type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0], "trim_offsets": true,
+        "add_prefix_space": false
+    });
+    let mut file = tokenizer(model, Value::Null, pre, post);
+    file["added_tokens"] = json!([]);
+    file
+}
+
+/// Pieces of words by probability, as XLM-RoBERTa and CamemBERT have them.
+fn unigram() -> Value {
+    let pieces = ["▁the", "▁c", "at", "▁", "a", "s", "▁s", "t", "▁mat", "c", "m", ","];
+    let mut vocab = vec![
+        json!(["<s>", 0.0]),
+        json!(["<pad>", 0.0]),
+        json!(["</s>", 0.0]),
+        json!(["<unk>", 0.0]),
+    ];
+    vocab.extend(pieces.iter().enumerate().map(|(i, piece)| json!([piece, -1.0 - i as f64 / 4.0])));
+    let model = json!({"type": "Unigram", "unk_id": 3, "vocab": vocab, "byte_fallback": false});
+    let pre = json!({"type": "Sequence", "pretokenizers": [
+        {"type": "WhitespaceSplit"},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true}
+    ]});
+    let normalizer =
+        json!({"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]});
+    let post = json!({"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]});
+    let mut file = tokenizer(model, normalizer, pre, post);
+    file["added_tokens"] = json!([]);
+    file
+}
+
+/// Tokenizers of every kind of model, with every kind of post-processor.
+fn all() -> Vec<(&'static str, Value)> {
+    let with = |mut file: Value, post_processor: Value| {
+        file["post_processor"] = post_processor;
+        file
+    };
+    let bytes = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false});
+    let sequence = json!({"type": "Sequence", "processors": [bytes.clone(), bert_template()]});
+    vec![
+        ("template", bert()),
+        (
+            "Bert",
+            with(
+                bert(),
+                json!({"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]}),
+            ),
+        ),
+        ("Roberta", byte_level()),
+        ("Unigram", unigram()),
+        ("none", with(bert(), Value::Null)),
+        ("ByteLevel", with(byte_level(), bytes)),
+        ("sequence", with(bert(), sequence)),
+    ]
+}
+
+fn config(token_types: usize) -> EncoderConfig {
+    let dir = tempfile::tempdir().unwrap();
+    let file = json!({
+        "model_type": "bert", "vocab_size": EMBEDDED, "hidden_size": 8, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "intermediate_size": 8, "hidden_act": "gelu",
+        "max_position_embeddings": 64, "type_vocab_size": token_types
+    });
+    std::fs::write(dir.path().join("config.json"), file.to_string()).unwrap();
+    EncoderConfig::from_dir(dir.path()).unwrap()
+}
+
+fn directory(file: &Value, settings: Option<Value>) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("tokenizer.json"), file.to_string()).unwrap();
+    if let Some(settings) = settings {
+        std::fs::write(dir.path().join("tokenizer_config.json"), settings.to_string()).unwrap();
+    }
+    dir
+}
+
+fn read(file: &Value, token_types: usize) -> Result<Tokenizer, EncoderError> {
+    Tokenizer::from_dir(directory(file, None).path(), &config(token_types))
+}
+
+fn single(text: &str) -> TextRow<'_> {
+    TextRow { text, pair: None }
+}
+
+/// A text of so many words, drawn by a small congruential generator.
+fn drawn(seed: u64, words: usize, separators: &[&str]) -> String {
+    let mut state = seed;
+    let mut next = |count: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % count
+    };
+    let known = [
+        "the",
+        "cat",
+        "cats",
+        "sat",
+        "on",
+        "a",
+        "mat",
+        "Mat,",
+        ".",
+        "xyz",
+        "é\u{301}t",
+        "猫",
+        "c c",
+    ];
+    let mut text = String::new();
+    for _ in 0..words {
+        text.push_str(known[next(known.len())]);
+        text.push_str(separators[next(separators.len())]);
+    }
+    text
+}
+
+/// What the `tokenizers` crate itself makes of a row.
+fn oracle(file: &Value, row: TextRow<'_>, max_length: usize) -> TokenisedRow {
+    let mut inner = tokenizers::Tokenizer::from_bytes(file.to_string()).unwrap();
+    inner.with_padding(None);
+    inner
+        .with_truncation(Some(TruncationParams { max_length, ..TruncationParams::default() }))
+        .unwrap();
+    let input = match row.pair {
+        Some(pair) => EncodeInput::Dual(row.text.into(), pair.into()),
+        None => EncodeInput::Single(row.text.into()),
+    };
+    let encoding = inner.encode_fast(input.clone(), true).unwrap();
+    let whole = inner.with_truncation(None).unwrap().encode_fast(input, true).unwrap();
+    TokenisedRow {
+        ids: encoding.get_ids().to_vec(),
+        type_ids: encoding.get_type_ids().to_vec(),
+        truncated: whole.len() > encoding.len(),
+    }
+}
+
+#[test]
+fn rows_are_tokenised_cut_and_framed_as_the_crate_does() {
+    for (name, file) in all() {
+        let tokenizer = read(&file, 2).unwrap();
+        let mut cut = 0;
+        for case in 0..150u64 {
+            let words = |n: u64| (n % 23) as usize;
+            let first = drawn(case, words(case * 7), &[" "]);
+            let second = drawn(case + 1000, words(case * 11), &[" ", "  "]);
+            let pair = (case % 3 > 0).then_some(&second[..]);
+            let row = TextRow { text: &first, pair };
+            let max_length = 6 + (case % 13) as usize;
+            let found = tokenizer.encode(&[row], max_length).unwrap().remove(0);
+            assert_eq!(found, oracle(&file, row, max_length), "{name}, {max_length}: {row:?}");
+            assert!(found.ids.len() <= max_length, "{name}");
+            cut += usize::from(found.truncated);
+        }
+        assert!((20..140).contains(&cut), "{name}: {cut} of 150 rows were cut");
+    }
+}
+
+#[test]
+fn long_texts_give_the_tokens_of_the_whole_text() {
+    for (name, file) in all() {
+        let tokenizer = read(&file, 2).unwrap();
+        assert!(tokenizer.reads_excerpts, "{name}");
+        for (case, separators) in
+            [&[" "][..], &[" ", "  ", "   "], &["\n", " \t ", ", "], &["", " "]]
+                .into_iter()
+                .enumerate()
+        {
+            let first = drawn(case as u64, 4000, separators);
+            let second = drawn(case as u64 + 50, 3000, separators);
+            for pair in [None, Some("a cat"), Some(&second[..])] {
+                for max_length in [19, 20] {
+                    let row = TextRow { text: &first, pair };
+                    let found = tokenizer.encode(&[row], max_length).unwrap().remove(0);
+                    assert_eq!(found, oracle(&file, row, max_length), "{name}, case {case}");
+                    assert!(found.truncated && found.ids.len() == max_length, "{name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_whose_words_may_cross_spaces_reads_whole_texts() {
+    let with = |field: &str, value: Value| {
+        let mut file = unigram();
+        file[field] = value;
+        read(&file, 2).unwrap()
+    };
+    let joined = json!({
+        "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false
+    });
+    assert!(!with("pre_tokenizer", joined).reads_excerpts);
+    assert!(!with("pre_tokenizer", Value::Null).reads_excerpts);
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": ""});
+    assert!(!with("normalizer", replace).reads_excerpts);
+    let spaced = json!([{
+        "id": 20, "content": "the cat", "single_word": false, "lstrip": false, "rstrip": false,
+        "normalized": false, "special": false
+    }]);
+    assert!(!with("added_tokens", spaced).reads_excerpts);
+}
+
+#[test]
+fn a_text_of_a_million_characters_is_cut_like_any_other() {
+    let tokenizer = read(&bert(), 2).unwrap();
+    let cases = [
+        ("cat ".repeat(250_000), 5, true),
+        ("a".repeat(1_000_000), 1, false),
+        (" ".repeat(1_000_000), 0, false),
+        ("\0".repeat(1_000_000), 0, false),
+        ("猫".repeat(100_000), 1, true),
+        ("e\u{301}".repeat(300_000), 1, false),
+    ];
+    for (text, first, truncated) in cases {
+        let row = tokenizer.encode(&[single(&text)], 64).unwrap().remove(0);
+        assert_eq!(row.truncated, truncated);
+        match first {
+            0 => assert_eq!(row.ids, [2, 3]),
+            first => assert_eq!(row.ids[..2], [2, first]),
+        }
+    }
+}
+
+#[test]
+fn long_rows_of_a_left_cutting_tokenizer_keep_their_ends() {
+    let settings = json!({"truncation_side": "left"});
+    let dir = directory(&bert(), Some(settings));
+    let tokenizer = Tokenizer::from_dir(dir.path(), &config(2)).unwrap();
+    let row = TextRow { text: "the cat sat on a mat", pair: Some("the mat") };
+    let [cut] = &tokenizer.encode(&[row], 8).unwrap()[..] else { panic!("one row") };
+    assert_eq!(cut.ids, [2, 7, 8, 9, 3, 4, 9, 3]);
+    assert_eq!(cut.type_ids, [0, 0, 0, 0, 0, 1, 1, 1]);
+    assert!(cut.truncated);
+    let long = format!("{}sat", "cat ".repeat(10_000));
+    let [cut] = &tokenizer.encode(&[single(&long)], 4).unwrap()[..] else { panic!("one row") };
+    assert_eq!(cut.ids, [2, 5, 6, 3]);
+}
+
+#[test]
+fn special_cases_of_text_are_tokenised() {
+    let tokenizer = read(&bert(), 2).unwrap();
+    let rows = [
+        single(""),
+        single("\u{feff}"),
+        TextRow { text: "", pair: Some("") },
+        single("[CLS] cats"),
+    ];
+    let found = tokenizer.encode(&rows, 10).unwrap();
+    let ids: Vec<&[u32]> = found.iter().map(|row| &row.ids[..]).collect();
+    assert_eq!(ids, [&[2, 3][..], &[2, 3], &[2, 3, 3], &[2, 2, 5, 10, 3]]);
+    assert!(found.iter().all(|row| !row.truncated && row.ids.len() == row.type_ids.len()));
+    assert!(tokenizer.encode(&[], 10).unwrap().is_empty());
+}
+
+#[test]
+fn an_encoder_without_kinds_of_token_gets_type_zero() {
+    let row = TextRow { text: "the cat", pair: Some("a mat") };
+    for (token_types, last) in [(0, 0), (1, 0), (2, 1), (3, 1)] {
+        let found = read(&bert(), token_types).unwrap().encode(&[row], 20).unwrap().remove(0);
+        assert_eq!(found.type_ids, [0, 0, 0, 0, last, last, last], "{token_types} types");
+        assert_eq!(found.ids, [2, 4, 5, 3, 8, 9, 3]);
+    }
+}
+
+#[test]
+fn many_rows_keep_their_order_over_many_threads() {
+    let tokenizer = read(&bert(), 2).unwrap();
+    let texts: Vec<String> = (0..500).map(|seed| drawn(seed, seed as usize % 40, &[" "])).collect();
+    let rows: Vec<TextRow<'_>> = texts.iter().map(|text| single(text)).collect();
+    let together = tokenizer.encode(&rows, 32).unwrap();
+    // The same rows one by one, and at another length from another thread meanwhile.
+    std::thread::scope(|scope| {
+        let others = scope.spawn(|| tokenizer.encode(&rows, 7).unwrap());
+        for (row, expected) in rows.iter().zip(&together) {
+            assert_eq!(&tokenizer.encode(&[*row], 32).unwrap()[0], expected);
+        }
+        assert!(others.join().unwrap().iter().all(|row| row.ids.len() <= 7));
+    });
+}
+
+#[test]
+fn the_default_length_is_the_smaller_of_two_limits() {
+    let cases = [
+        (None, 64),
+        (Some(json!({})), 64),
+        (Some(json!({"model_max_length": 32})), 32),
+        (Some(json!({"model_max_length": 512})), 64),
+        (Some(json!({"model_max_length": 1e30})), 64),
+        (Some(json!({"model_max_length": null})), 64),
+        (Some(json!({"model_max_length": 2})), 64),
+        (Some(json!({"model_max_length": -1})), 64),
+    ];
+    for (settings, expected) in cases {
+        let dir = directory(&bert(), settings.clone());
+        let tokenizer = Tokenizer::from_dir(dir.path(), &config(2)).unwrap();
+        assert_eq!(tokenizer.default_max_length(), expected, "{settings:?}");
+    }
+}
+
+#[test]
+fn a_maximum_length_that_the_model_cannot_take_is_refused() {
+    let tokenizer = read(&bert(), 2).unwrap();
+    let pair = TextRow { text: "a", pair: Some("mat") };
+    for (row, length, range) in [
+        (single("a"), 65, Some((3, 64))),
+        (single("a"), 2, Some((3, 64))),
+        (single("a"), 0, Some((3, 64))),
+        (pair, 3, Some((4, 64))),
+        (single("a"), usize::MAX, Some((3, 64))),
+        (single("a"), 3, None),
+        (pair, 4, None),
+        (pair, 64, None),
+    ] {
+        match (tokenizer.encode(&[row], length), range) {
+            (Err(EncoderError::MaxLength { asked, least, most }), Some(range)) => {
+                assert_eq!((asked, (least, most)), (length, range));
+            }
+            (Ok(_), None) => {}
+            (found, _) => panic!("{length}: {found:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_tokenizer_that_does_not_fit_is_refused() {
+    let set = |place: &str, value: Value| {
+        let mut file = bert();
+        *file.pointer_mut(place).unwrap() = value;
+        file
+    };
+    let token = |id: u32, content: &str| {
+        json!({
+            "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true
+        })
+    };
+    let many: HashMap<String, usize> = (0..=EMBEDDED)
+        .map(|i| (if i == 0 { "[UNK]".into() } else { format!("w{i}") }, i))
+        .collect();
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let sequence = json!({"type": "Sequence", "processors": [bert_template(), bert_template()]});
+    let ids: Vec<u32> = vec![2; 100];
+    let cases = [
+        (set("/model/vocab", json!(many)), "the encoder embeds 300"),
+        (set("/added_tokens", json!([token(400, "[NEW]")])), "token ids up to 400"),
+        (set("/post_processor/special_tokens/[CLS]/ids", json!([300])), "token ids up to 300"),
+        (set("/post_processor/special_tokens/[CLS]/ids", json!(ids)), "more than 64"),
+        (set("/post_processor/special_tokens", json!({})), "lacks the ids of \"[CLS]\""),
+        (set("/post_processor/single", json!([text("B")])), "each text once"),
+        (set("/post_processor/single", json!([text("A"), text("A")])), "each text once"),
+        (set("/post_processor/single", json!([])), "each text once"),
+        (set("/post_processor/pair", json!([text("A")])), "each text once"),
+        (set("/post_processor/pair/3/Sequence/type_id", json!(2)), "type 2 and the encoder has 2"),
+        (set("/post_processor", sequence), "several"),
+        (set("/post_processor", json!({"type": "Unheard"})), "not a tokenizer"),
+        (set("/model", json!({"type": "Unheard"})), "not a tokenizer"),
+        (set("/model", Value::Null), "not a tokenizer"),
+        (json!([]), "not a tokenizer"),
+        (json!({}), "not a tokenizer"),
+    ];
+    for (file, part) in cases {
+        let error = read(&file, 2).err().expect("refused");
+        assert!(matches!(error, EncoderError::Tokenizer { .. }), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(part) && message.contains("tokenizer.json"), "{part}: {message}");
+    }
+}
+
+#[test]
+fn a_token_beyond_the_embedding_is_refused_where_it_occurs() {
+    let mut file = bert();
+    // One word of a model that is otherwise small: its tokens are not dense.
+    file["model"]["vocab"]["mat"] = json!(1000);
+    let tokenizer = read(&file, 2).unwrap();
+    assert!(tokenizer.encode(&[single("the cat")], 10).is_ok());
+    let error = tokenizer.encode(&[single("the mat")], 10).unwrap_err().to_string();
+    assert!(error.contains("\"mat\" has the id 1000") && error.contains("embeds 300"), "{error}");
+}
+
+#[test]
+fn a_missing_or_broken_file_is_named() {
+    let empty = tempfile::tempdir().unwrap();
+    let error = Tokenizer::from_dir(empty.path(), &config(2)).err().unwrap().to_string();
+    assert!(
+        error.contains("holds no tokenizer.json") && error.contains("save_pretrained"),
+        "{error}"
+    );
+    for (name, text) in [
+        ("tokenizer.json", ""),
+        ("tokenizer.json", "{\"version\""),
+        ("tokenizer_config.json", "{"),
+        ("tokenizer_config.json", "{\"truncation_side\": \"middle\"}"),
+        ("tokenizer_config.json", "{\"model_max_length\": \"many\"}"),
+    ] {
+        let dir = directory(&bert(), None);
+        std::fs::write(dir.path().join(name), text).unwrap();
+        let error = Tokenizer::from_dir(dir.path(), &config(2)).err().expect("refused").to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn the_longer_text_of_a_pair_is_cut_first() {
+    // One token at a time from the longer, as the name says; from the second of two equal ones
+    // while the first is not longer, so the odd token stays with the longer.
+    let cases = [
+        ([3, 4], 7, [3, 4]),
+        ([3, 9], 7, [3, 4]),
+        ([9, 3], 7, [4, 3]),
+        ([2, 9], 7, [2, 5]),
+        ([9, 9], 7, [3, 4]),
+        ([10, 9], 7, [4, 3]),
+        ([9, 10], 8, [4, 4]),
+        ([0, 9], 3, [0, 3]),
+        ([9, 0], 3, [3, 0]),
+        ([1, 1], 1, [0, 1]),
+        ([usize::MAX / 2, 5], 8, [4, 4]),
+    ];
+    for (lengths, room, expected) in cases {
+        assert_eq!(longest_first(lengths, room), expected, "{lengths:?} in {room}");
+        assert!(expected.iter().sum::<usize>() <= room);
+    }
+}
