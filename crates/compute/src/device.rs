@@ -94,26 +94,23 @@ impl Device {
 }
 
 impl Cpu {
-    /// A buffer of at least `len` numbers: the smallest free one that is large enough.
+    /// A buffer of at least `len` numbers: the smallest free one that is large enough but not
+    /// wastefully large. If there is none, the largest of the smaller ones gives way to a new one:
+    /// batches of many sizes then keep as many buffers as are ever in use at once, no more.
     fn take(&self, len: usize) -> Vec<f32> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let best = (0..free.len())
-            .filter(|i| free[*i].len() >= len && free[*i].len() / 2 <= len.max(1024))
+        let fitting = (0..free.len())
+            .filter(|i| free[*i].len() >= len && free[*i].len() / 4 <= len.max(1024))
             .min_by_key(|i| free[*i].len());
-        match best {
-            Some(i) => free.swap_remove(i),
-            None => {
-                // What is too small for the largest request will be of use to smaller ones, but
-                // batches that only grow must not leave every size they had behind.
-                const KEPT: usize = 64;
-                if free.len() >= KEPT {
-                    let smallest = (0..free.len()).min_by_key(|i| free[*i].len());
-                    smallest.map(|i| free.swap_remove(i));
-                }
-                drop(free);
-                vec![0.0; len]
-            }
+        if let Some(i) = fitting {
+            return free.swap_remove(i);
         }
+        let smaller = (0..free.len()).filter(|i| free[*i].len() < len);
+        if let Some(i) = smaller.max_by_key(|i| free[*i].len()) {
+            free.swap_remove(i);
+        }
+        drop(free);
+        vec![0.0; len]
     }
 
     pub(crate) fn give_back(&self, buffer: Vec<f32>) {

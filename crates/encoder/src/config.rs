@@ -284,8 +284,9 @@ impl Fields {
     fn refuse_other_computations(&self) -> Result<(), EncoderError> {
         for (field, allowed) in ONLY {
             let Some(value) = self.value(field) else { continue };
+            let said = value.to_string();
             let reason = match allowed {
-                Some(allowed) if value.to_string() == allowed => continue,
+                Some(allowed) if said == allowed => continue,
                 Some(allowed) => format!("is {}; only {allowed} is supported", shown(value)),
                 None => String::from("asks for what is not supported"),
             };

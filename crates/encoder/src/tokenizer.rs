@@ -1,8 +1,9 @@
 //! Texts to token ids, through the `tokenizers` crate.
 //!
-//! The crate turns a text into tokens; cutting rows and adding special tokens is done here. The
-//! crate would need a copy of the whole tokenizer for each maximum length, and keeps everything
-//! that it cuts off. Both steps are a few lines and are tested against the crate's own.
+//! The crate turns a text into tokens; cutting rows and adding special tokens is done here, and
+//! tested against the crate's own. The crate would need a copy of the whole tokenizer for each
+//! maximum length, keeps all that it cuts off, and of a long pair combines every piece of one text
+//! with every piece of the other, which can take minutes.
 
 mod excerpt;
 mod template;

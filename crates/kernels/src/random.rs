@@ -64,3 +64,29 @@ impl Random {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_is_the_published_one_and_masks_count_along_it() {
+        let expected =
+            [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423];
+        let mut random = Random::new(1_234_567);
+        assert_eq!([random.bits(), random.bits(), random.bits()], expected);
+        assert_eq!([0, 1, 2].map(|i| mix(1_234_567, i)), expected);
+    }
+
+    #[test]
+    fn normal_draws_have_mean_zero_and_deviation_one() {
+        const N: usize = 100_000;
+        let mut random = Random::new(9);
+        let draws: Vec<f64> = (0..N).map(|_| random.normal()).collect();
+        let mean = draws.iter().sum::<f64>() / N as f64;
+        let variance = draws.iter().map(|x| x * x).sum::<f64>() / N as f64;
+        // Five standard errors: 1/√N of the mean, √(2/N) of the variance.
+        assert!(mean.abs() < 5.0 / (N as f64).sqrt(), "{mean}");
+        assert!((variance - 1.0).abs() < 5.0 * (2.0 / N as f64).sqrt(), "{variance}");
+    }
+}

@@ -187,6 +187,9 @@ mod tests {
 
     use super::*;
 
+    /// Where the tensor is and whether it has strides, or a part of why it is refused.
+    type Expected = Result<(Range<usize>, bool), &'static str>;
+
     fn tensor(numbers: usize, offset: usize, shape: &[usize], strides: &[usize]) -> PickledTensor {
         PickledTensor {
             storage: "0".into(),
@@ -200,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_tensor_is_placed_within_its_storage_or_refused() {
-        let cases: [(PickledTensor, Result<(Range<usize>, bool), &str>); 12] = [
+        let cases: [(PickledTensor, Expected); 12] = [
             (tensor(6, 0, &[2, 3], &[3, 1]), Ok((100..124, false))),
             (tensor(6, 2, &[4], &[1]), Ok((108..124, false))),
             (tensor(6, 0, &[3, 2], &[1, 3]), Ok((100..124, true))),

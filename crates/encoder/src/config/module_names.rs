@@ -8,18 +8,18 @@ use super::Family;
 /// A module of the base that has weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BaseModule {
-    /// The word embedding: weight [vocabulary, embedding].
+    /// The word embedding: weight `[vocabulary, embedding]`.
     WordEmbeddings,
-    /// The position embedding: weight [positions, embedding].
+    /// The position embedding: weight `[positions, embedding]`.
     PositionEmbeddings,
-    /// The token type embedding: weight [types, embedding].
+    /// The token type embedding: weight `[types, embedding]`.
     TokenTypeEmbeddings,
-    /// The layer norm of the embeddings' sum: weight and bias [embedding].
+    /// The layer norm of the embeddings' sum: weight and bias `[embedding]`.
     EmbeddingsNorm,
-    /// From embeddings to hidden states where they differ in width: weight [hidden, embedding] and
-    /// bias [hidden].
+    /// From embeddings to hidden states where they differ in width: weight `[hidden, embedding]` and
+    /// bias `[hidden]`.
     EmbeddingsProjection,
-    /// The attention bias of each bucket of relative positions: weight [buckets, heads].
+    /// The attention bias of each bucket of relative positions: weight `[buckets, heads]`.
     RelativeAttentionBias,
     /// A module of a layer, counted from 0 at the input.
     Layer(usize, LayerModule),
@@ -28,21 +28,21 @@ pub enum BaseModule {
 /// A module of a layer; each has a weight and a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LayerModule {
-    /// The queries' projection: weight [hidden, hidden].
+    /// The queries' projection: weight `[hidden, hidden]`.
     Query,
-    /// The keys' projection: weight [hidden, hidden].
+    /// The keys' projection: weight `[hidden, hidden]`.
     Key,
-    /// The values' projection: weight [hidden, hidden].
+    /// The values' projection: weight `[hidden, hidden]`.
     Value,
-    /// The attention's output projection: weight [hidden, hidden].
+    /// The attention's output projection: weight `[hidden, hidden]`.
     AttentionOutput,
-    /// The layer norm at the attention's end: weight [hidden].
+    /// The layer norm at the attention's end: weight `[hidden]`.
     AttentionNorm,
-    /// The feed-forward block's first projection: weight [intermediate, hidden].
+    /// The feed-forward block's first projection: weight `[intermediate, hidden]`.
     FeedForwardUp,
-    /// The feed-forward block's second projection: weight [hidden, intermediate].
+    /// The feed-forward block's second projection: weight `[hidden, intermediate]`.
     FeedForwardDown,
-    /// The layer norm at the layer's end: weight [hidden].
+    /// The layer norm at the layer's end: weight `[hidden]`.
     FeedForwardNorm,
 }
 

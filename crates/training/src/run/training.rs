@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use adaptkit_adapters::TaskModel;
-use adaptkit_compute::{AdamW, mix};
+use adaptkit_compute::{AdamW, Tensor, mix};
 use adaptkit_encoder::Encoder;
 
-use super::batches::{Dataset, batch, length_grouped_batches};
+use super::batches::{Dataset, batch, length_grouped_batches, token_batches};
 use super::evaluation::{self, Evaluation, evaluate};
 use super::optimiser::Optimiser;
 use super::options::{HyperParameters, linear_schedule};
@@ -104,14 +104,8 @@ pub fn train(
         let (size, group) = (options.batch_size, options.group_by_length);
         let batches = length_grouped_batches(&lengths, size, group, options.seed, epoch);
         for picked in batches {
-            let rows = batch(&train.rows, &picked);
-            let loss = model.accumulate_gradients(
-                encoder,
-                &rows,
-                &|logits| evaluation::loss(logits, &train.answers, &picked),
-                options.head_dropout,
-                mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64),
-            );
+            let key = mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64);
+            let loss = accumulate(encoder, model, train, &picked, options.head_dropout, key);
             let learning_rate = f64::from(options.learning_rate)
                 * linear_schedule(progress.steps, warmup, total_steps);
             progress.steps += 1;
@@ -131,7 +125,7 @@ pub fn train(
                 return Err(TrainingError::LossNotFinite { step: progress.steps, loss: f64::NAN });
             }
             progress.rows += picked.len();
-            progress.tokens += rows.tokens();
+            progress.tokens += picked.iter().map(|row| lengths[*row]).sum::<usize>();
             progress.loss += loss * picked.len() as f64;
             epoch_loss += loss * picked.len() as f64;
             observer.step(&StepReport {
@@ -172,6 +166,36 @@ pub fn train(
         tokens: progress.tokens,
         took: progress.took,
     })
+}
+
+/// Tokens whose activations are held at once. A larger batch goes through in parts whose gradients
+/// add up to the same: memory does not grow with the batch, and as many tokens fill the kernels.
+const TOKENS_AT_ONCE: usize = 2048;
+
+/// The mean loss of a batch; adds its gradient to every parameter's.
+fn accumulate(
+    encoder: &Encoder,
+    model: &mut TaskModel,
+    data: &Dataset,
+    picked: &[usize],
+    head_dropout: f32,
+    key: u64,
+) -> f64 {
+    let lengths: Vec<usize> = picked.iter().map(|row| data.rows[*row].ids.len()).collect();
+    let mut total = 0.0;
+    for (part, places) in token_batches(&lengths, TOKENS_AT_ONCE).into_iter().enumerate() {
+        let rows: Vec<usize> = places.into_iter().map(|place| picked[place]).collect();
+        let share = rows.len() as f64 / picked.len() as f64;
+        let loss = |logits: &Tensor| {
+            let (value, mut d) = evaluation::loss(logits, &data.answers, &rows);
+            d.scale(share as f32);
+            (value * share, d)
+        };
+        let batch = batch(&data.rows, &rows);
+        let key = mix(key, part as u64);
+        total += model.accumulate_gradients(encoder, &batch, &loss, head_dropout, key);
+    }
+    total
 }
 
 /// Keeps the streams of dropout masks apart from those of the rows' order.
