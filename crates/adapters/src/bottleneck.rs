@@ -9,7 +9,9 @@
 //! | sequential on the output (Houlsby) | x | LN(x + s·up(f(down(a))) + r) |
 //! | parallel | r | LN(x + s·up(f(down(a))) + r) |
 
-use adaptkit_compute::{Activation, Dropout, FrozenNorm, NormTape, Parameter, Tensor, TrainedLinear};
+use adaptkit_compute::{
+    Activation, Dropout, FrozenNorm, NormTape, Parameter, Tensor, TrainedLinear,
+};
 use adaptkit_encoder::{EndGradients, SubLayerEnd};
 
 /// What the down-projection reads.
@@ -142,11 +144,8 @@ impl Bottleneck {
                 y.add_scaled(1.0, residual);
             }
         }
-        let (out, end) = if form.norm_at_end {
-            norm.forward(&y, Some(residual), keep)
-        } else {
-            (y, None)
-        };
+        let (out, end) =
+            if form.norm_at_end { norm.forward(&y, Some(residual), keep) } else { (y, None) };
         let tape = hidden.map(|hidden| BottleneckTape {
             input: match form.input {
                 Input::NormedSum => normed.unwrap_or(x),

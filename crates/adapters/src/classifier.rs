@@ -48,10 +48,8 @@ impl TaskModel {
         encoder.device().run(|| {
             let mut sites = self.adapter.training(mix(key, 0));
             let (first, tape) = encoder.forward_keeping(batch, Readout::FirstTokens, &mut sites);
-            let dropout = |i: usize| Dropout {
-                probability: head_dropout,
-                key: mix(key, 1 + i as u64),
-            };
+            let dropout =
+                |i: usize| Dropout { probability: head_dropout, key: mix(key, 1 + i as u64) };
             let (logits, head_tape) = self.head.forward_training(first, dropout);
             let (value, d) = loss(&logits);
             let d = self.head.backward(head_tape, d);

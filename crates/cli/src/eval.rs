@@ -59,8 +59,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let max_length = folder.max_length(flags.max_length, &encoder);
     let mut results = Map::new();
     for (suffix, rows, metrics) in sets {
-        let tokens =
-            device.run(|| rows::tokenise(common, "", &tokenizer, &rows, max_length))?;
+        let tokens = device.run(|| rows::tokenise(common, "", &tokenizer, &rows, max_length))?;
         let data = Dataset { rows: tokens, answers: rows.answers };
         let evaluation = evaluate(&encoder, &model, &data, &space, metrics)?;
         put(&mut results, suffix, &evaluation, data.len());

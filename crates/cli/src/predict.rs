@@ -156,9 +156,10 @@ impl Session<'_> {
         let mut columns = Vec::new();
         let mut cut = 0;
         for labeller in &self.labellers {
-            let tokens = self.encoder.device().run(|| {
-                rows::tokenise_examples(&self.tokenizer, rows, labeller.max_length)
-            })?;
+            let tokens = self
+                .encoder
+                .device()
+                .run(|| rows::tokenise_examples(&self.tokenizer, rows, labeller.max_length))?;
             cut = cut.max(tokens.iter().filter(|row| row.truncated).count());
             columns.push(predict(&self.encoder, &labeller.model, &tokens));
         }
@@ -217,7 +218,8 @@ impl Labeller {
             AnswerSpace::Values => Answer::Value(logits[0]),
             AnswerSpace::Classes(labels) => {
                 let scores = if raw { logits.to_vec() } else { softmax(logits) };
-                let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+                let better =
+                    |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
                 let best = (0..logits.len()).fold(0, better);
                 let label = labels.names()[best].clone();
                 Answer::Class(label, scores[best], named(scores, labels.names()))

@@ -146,8 +146,7 @@ fn messages(seed: u64) -> Result<(TaskRows, LabelledRows), CliError> {
     let options = ReadOptions { header: false, ..ReadOptions::default() };
     let name = "the SMS Spam Collection";
     let bytes = Box::new(MESSAGES);
-    let mut reader =
-        ExampleReader::from_reader(name, bytes, RowFormat::Tsv, &columns, &options)?;
+    let mut reader = ExampleReader::from_reader(name, bytes, RowFormat::Tsv, &columns, &options)?;
     let examples = reader.by_ref().collect::<Result<Vec<_>, _>>()?;
     let mut report = reader.report().clone();
     let reading = LabelReading::plain(AnswerKind::Class);

@@ -99,9 +99,7 @@ pub(crate) fn tokenise_examples(
     examples: &[Example],
     max_length: usize,
 ) -> Result<Vec<TokenisedRow>, CliError> {
-    let texts: Vec<TextRow<'_>> = examples
-        .iter()
-        .map(|row| TextRow { text: &row.text, pair: row.pair.as_deref() })
-        .collect();
+    let texts: Vec<TextRow<'_>> =
+        examples.iter().map(|row| TextRow { text: &row.text, pair: row.pair.as_deref() }).collect();
     Ok(tokenizer.encode(&texts, max_length)?)
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use adaptkit::adapters::config::{Initialisation, ReductionFactor};
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
+use adaptkit::adapters::config::{Initialisation, ReductionFactor};
 use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
 use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::Activation;
@@ -63,7 +63,13 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "N")]
     max_train_samples: Option<usize>,
     /// Where adapters sit: pfeiffer (seq_bn), houlsby (double_seq_bn) or parallel (par_bn)
-    #[arg(long, alias = "adapter-config", value_name = "NAME", default_value = "pfeiffer", help_heading = "Adapter")]
+    #[arg(
+        long,
+        alias = "adapter-config",
+        value_name = "NAME",
+        default_value = "pfeiffer",
+        help_heading = "Adapter"
+    )]
     adapter: String,
     /// The hidden size over the bottleneck's size; the preset's by default
     #[arg(long, value_name = "X", conflicts_with = "bottleneck_size", help_heading = "Adapter")]
@@ -84,10 +90,22 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "P", help_heading = "Adapter")]
     head_dropout: Option<f32>,
     /// Passes over the training rows
-    #[arg(long, alias = "num-train-epochs", value_name = "N", default_value_t = 5, help_heading = "Training")]
+    #[arg(
+        long,
+        alias = "num-train-epochs",
+        value_name = "N",
+        default_value_t = 5,
+        help_heading = "Training"
+    )]
     epochs: usize,
     /// Rows in a batch
-    #[arg(long, alias = "per-device-train-batch-size", value_name = "N", default_value_t = 32, help_heading = "Training")]
+    #[arg(
+        long,
+        alias = "per-device-train-batch-size",
+        value_name = "N",
+        default_value_t = 32,
+        help_heading = "Training"
+    )]
     batch_size: usize,
     /// The highest learning rate
     #[arg(long, value_name = "X", default_value_t = 3e-4, help_heading = "Training")]
@@ -102,7 +120,13 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
     max_grad_norm: f32,
     /// Longer rows are cut to this many tokens
-    #[arg(long, alias = "max-seq-length", value_name = "N", default_value_t = 128, help_heading = "Training")]
+    #[arg(
+        long,
+        alias = "max-seq-length",
+        value_name = "N",
+        default_value_t = 128,
+        help_heading = "Training"
+    )]
     max_length: usize,
     /// Whether rows of similar length share batches
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Training")]
@@ -148,7 +172,9 @@ impl Flags {
     fn check(&self) -> Result<(), CliError> {
         let share = |name: &str, x: f64| match (0.0..1.0).contains(&x) {
             true => Ok(()),
-            false => Err(CliError::usage(format!("--{name} is {x}, not a share from 0 to below 1"))),
+            false => {
+                Err(CliError::usage(format!("--{name} is {x}, not a share from 0 to below 1")))
+            }
         };
         share("adapter-dropout", self.adapter_dropout)?;
         share("head-dropout", f64::from(self.head_dropout.unwrap_or(0.0)))?;
@@ -229,7 +255,9 @@ impl Flags {
         let reading = LabelReading::plain(kind);
         let columns = self.files.columns().with_label(Column::required(&self.label_column));
         let options = self.files.options();
-        let read = |paths: &[PathBuf]| read_examples(&rows::inputs(paths)?, &columns, &options).map_err(CliError::from);
+        let read = |paths: &[PathBuf]| {
+            read_examples(&rows::inputs(paths)?, &columns, &options).map_err(CliError::from)
+        };
         let (examples, mut report) = read(&self.train_file)?;
         let space = reading.infer(&examples)?;
         let train =
@@ -285,9 +313,8 @@ impl Plan<'_> {
         let mut encoder = Encoder::load(&directory, &device)?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
         let data = |what: &str, rows: &LabelledRows| -> Result<Dataset, CliError> {
-            let tokens = device.run(|| {
-                rows::tokenise(common, what, &tokenizer, rows, self.max_length)
-            })?;
+            let tokens =
+                device.run(|| rows::tokenise(common, what, &tokenizer, rows, self.max_length))?;
             Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
         };
         let (train_set, validation) =
@@ -366,8 +393,7 @@ impl Plan<'_> {
         let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own_files())?;
         let name = adapter_name(self.output_dir);
         let config = encoder.config();
-        let reference =
-            ModelReference::new(config.family.name(), self.model, config.hidden_size)?;
+        let reference = ModelReference::new(config.family.name(), self.model, config.hidden_size)?;
         model.stored_adapter(&name, &self.config, &reference).write(staged.path())?;
         let labels = rows.space.labels().map(|map| map.names().to_vec());
         let kind = match rows.space.kind() {

@@ -44,9 +44,8 @@ impl Device {
     }
 
     fn cpu_with(isa: Isa, threads: Option<NonZero<usize>>) -> Result<Device, ComputeError> {
-        let threads = threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .map_or(1, NonZero::get);
+        let threads =
+            threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("adaptkit-{i}"))

@@ -89,7 +89,7 @@ impl EmbeddingTable {
     /// # Panics
     /// If the source is not a whole number of rows.
     pub fn new(source: Box<dyn TableSource>, width: usize) -> EmbeddingTable {
-        assert!(width > 0 && source.values().len() % width == 0);
+        assert!(width > 0 && source.values().len().is_multiple_of(width));
         EmbeddingTable { source, width }
     }
 

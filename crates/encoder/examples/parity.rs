@@ -40,7 +40,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let want = real(name)?;
             let largest = want.iter().fold(0.0f32, |a, x| a.max(x.abs()));
             let worst = got.iter().zip(&want).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
-            println!("{instructions}, {} tokens: largest difference to {name} relative to its largest number: {:.2e}", ids.len(), worst / largest);
+            println!(
+                "{instructions}, {} tokens: largest difference to {name} relative to its largest number: {:.2e}",
+                ids.len(),
+                worst / largest
+            );
         }
     }
     Ok(())

@@ -87,8 +87,7 @@ impl Layer {
         };
         let place = Place { layer: at.index, site: Site::Attention };
         let keep = depth >= Depth::Attention;
-        let (hidden, attention_end) =
-            end(place, x, &residual, &self.attention_norm, sites, keep);
+        let (hidden, attention_end) = end(place, x, &residual, &self.attention_norm, sites, keep);
         drop(residual);
         let keep = depth >= Depth::Attention;
         let (wide, up) = self.up.forward_activated(&hidden, self.activation, keep);
@@ -128,8 +127,7 @@ impl Layer {
             Queries::All => residual,
             Queries::First => residual.scatter_rows(at.offsets.first_tokens(), qkv.rows()),
         };
-        let d_qkv =
-            qkv.attention_backward(&d_context, at.offsets, self.heads, at.queries, at.bias);
+        let d_qkv = qkv.attention_backward(&d_context, at.offsets, self.heads, at.queries, at.bias);
         self.query_key_value.backward_add(&d_qkv, &mut d);
         Some(d)
     }

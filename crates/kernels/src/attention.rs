@@ -8,11 +8,11 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use crate::elementary;
 use crate::isa::Isa;
 use crate::matrix::{MatrixRef, PackedMatrix, Product};
 use crate::parallel::{self, Shared};
 use crate::simd::{Kernel, Simd, dispatch};
-use crate::elementary;
 
 /// The heads of one operand: token t of head h is `width` numbers at `t·stride + start + h·width`.
 #[derive(Clone, Copy)]

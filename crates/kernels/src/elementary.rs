@@ -27,11 +27,8 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // x − n·ln 2, with ln 2 in two parts: the first has few enough bits for n·part to be exact.
     let r = s.mul_add(n, s.splat(-0.693_359_4), x);
     let r = s.mul_add(n, s.splat(2.121_944_4e-4), r);
-    let q = polynomial(
-        s,
-        r,
-        [1.381_461_1e-3, 8.368_71e-3, 4.166_838_7e-2, 1.666_652_1e-1, 4.999_999_3e-1],
-    );
+    let q =
+        polynomial(s, r, [1.381_461e-3, 8.368_71e-3, 4.166_838_7e-2, 1.666_652_1e-1, 0.499_999_93]);
     let y = s.add(s.mul_add(s.mul(r, r), q, r), s.splat(1.0));
     s.scale(y, n)
 }
@@ -86,7 +83,7 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::F32) -> S::F32 {
             8.316_772_6e-5,
             -8.130_012e-4,
             5.199_906_6e-3,
-            -2.685_894_1e-2,
+            -2.685_894e-2,
             1.128_368_7e-1,
             -3.761_263_3e-1,
             1.283_791_7e-1,
@@ -144,9 +141,8 @@ impl Kernel for Apply<'_> {
         for x in self.x.chunks_mut(S::LANES) {
             let part = x.len() < S::LANES;
             // SAFETY: the chunk holds LANES numbers, or the part variants read and write x.len().
-            let v = unsafe {
-                if part { s.load_part(x.as_ptr(), x.len()) } else { s.load(x.as_ptr()) }
-            };
+            let v =
+                unsafe { if part { s.load_part(x.as_ptr(), x.len()) } else { s.load(x.as_ptr()) } };
             let y = match function {
                 Elementary::Exp => exp(s, v),
                 Elementary::Tanh => tanh(s, v),

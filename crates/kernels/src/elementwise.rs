@@ -68,7 +68,7 @@ pub fn scale(x: &mut [f32], scale: f32) {
 /// If x is not a whole number of rows.
 pub fn add_column_sums(x: &[f32], sums: &mut [f32]) {
     let width = sums.len();
-    assert!(width > 0 && x.len() % width == 0);
+    assert!(width > 0 && x.len().is_multiple_of(width));
     const COLUMNS: usize = 64;
     let shared = Shared::new(sums);
     parallel::for_each(width.div_ceil(COLUMNS), |task| {

@@ -10,8 +10,8 @@
 //! depends on its arguments alone, not on the number of threads.
 
 pub mod activation;
-pub mod attention;
 mod arch;
+pub mod attention;
 pub mod elementary;
 pub mod elementwise;
 mod isa;

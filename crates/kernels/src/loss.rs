@@ -14,7 +14,8 @@ pub fn cross_entropy(logits: &[f32], labels: &[usize], d: &mut [f32]) -> f64 {
     let classes = logits.len() / rows;
     assert!(logits.len() == rows * classes && d.len() == logits.len());
     let mut loss = 0.0;
-    for ((z, d), label) in logits.chunks_exact(classes).zip(d.chunks_exact_mut(classes)).zip(labels) {
+    for ((z, d), label) in logits.chunks_exact(classes).zip(d.chunks_exact_mut(classes)).zip(labels)
+    {
         assert!(*label < classes, "label {label} of {classes} classes");
         let log_sum = log_sum_exp(z);
         loss += log_sum - f64::from(z[*label]);

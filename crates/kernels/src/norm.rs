@@ -39,7 +39,7 @@ pub fn add_layer_norm(
 ) {
     let width = norm.weight.len();
     assert_eq!(norm.bias.len(), width);
-    assert!(width > 0 && x.len() % width == 0 && out.len() == x.len());
+    assert!(width > 0 && x.len().is_multiple_of(width) && out.len() == x.len());
     assert!(residual.is_none_or(|r| r.len() == x.len()));
     let rows = x.len() / width;
     let keep = keep.map(|k| {
@@ -80,9 +80,9 @@ impl Kernel for Forward<'_> {
             let x = &self.x[at.clone()];
             let out = &mut self.out[at.clone()];
             let mut sum = s.splat(0.0);
-            // SAFETY (of the loops below): `each` yields offsets and counts within `width`, the
-            // length of every slice touched.
             for (i, n) in each(width, S::LANES) {
+                // SAFETY: `each` yields offsets and counts within `width`, the length of every slice
+                // that is touched here and in the loops below.
                 let z = unsafe {
                     let z = load(s, x, i, n);
                     match self.residual {
@@ -218,8 +218,9 @@ impl Kernel for Backward<'_> {
             let (mut sum, mut dot) = (s.splat(0.0), s.splat(0.0));
             for (i, n) in each(width, S::LANES) {
                 // SAFETY: `each` stays within `width`, the length of all three slices.
-                let (g, c) =
-                    unsafe { (s.mul(load(s, d, i, n), load(s, self.weight, i, n)), load(s, c, i, n)) };
+                let (g, c) = unsafe {
+                    (s.mul(load(s, d, i, n), load(s, self.weight, i, n)), load(s, c, i, n))
+                };
                 sum = s.add(sum, g);
                 dot = s.mul_add(g, c, dot);
             }
@@ -252,7 +253,7 @@ pub fn layer_norm_parameter_gradients(
     d_bias: &mut [f32],
 ) {
     let width = d_weight.len();
-    assert!(d_bias.len() == width && d.len() == normalised.len() && d.len() % width == 0);
+    assert!(d_bias.len() == width && d.len() == normalised.len() && d.len().is_multiple_of(width));
     let mut sums = vec![[0.0f64; 2]; width];
     for (d, c) in d.chunks_exact(width).zip(normalised.chunks_exact(width)) {
         for ((sum, d), c) in sums.iter_mut().zip(d).zip(c) {

@@ -86,8 +86,9 @@ impl Kernel for Update<'_> {
                     self.m.second.as_mut_ptr().add(i),
                 ];
                 let from = self.m.gradient.as_ptr().add(i);
-                let [p, m, v, g] = [at[0].cast_const(), at[1].cast_const(), at[2].cast_const(), from]
-                    .map(|x| (x, whole, count));
+                let [p, m, v, g] =
+                    [at[0].cast_const(), at[1].cast_const(), at[2].cast_const(), from]
+                        .map(|x| (x, whole, count));
                 let g = s.mul(read(s, g), clip);
                 let m = s.mul_add(g, rest1, s.mul(read(s, m), beta1));
                 let v = s.mul_add(s.mul(g, g), rest2, s.mul(read(s, v), beta2));
@@ -115,7 +116,5 @@ unsafe fn read<S: Simd>(s: S, (from, whole, count): (*const f32, bool, usize)) -
 
 /// Σ x², in order and in double precision.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
-    x.chunks(64)
-        .map(|x| x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>())
-        .sum()
+    x.chunks(64).map(|x| x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>()).sum()
 }

@@ -55,13 +55,9 @@ impl Simd for Portable {
         }
     }
     #[inline(always)]
-    fn prefetch(self, _: *const f32) {
-        
-    }
+    fn prefetch(self, _: *const f32) {}
     #[inline(always)]
-    fn prefetch_far(self, _: *const f32) {
-        
-    }
+    fn prefetch_far(self, _: *const f32) {}
     #[inline(always)]
     fn add(self, a: V, b: V) -> V {
         map2(a, b, |x, y| x + y)
