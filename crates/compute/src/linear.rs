@@ -56,7 +56,7 @@ pub struct FrozenLinear {
 }
 
 impl FrozenLinear {
-    /// Packs `weight` [outputs, inputs], row after row, and `bias` [outputs].
+    /// Packs `weight` [outputs, inputs], row after row, and `bias` `[outputs]`.
     ///
     /// # Panics
     /// If the lengths do not fit.

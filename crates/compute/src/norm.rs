@@ -18,7 +18,7 @@ pub struct NormTape {
 }
 
 impl FrozenNorm {
-    /// A layer norm of `weight` and `bias` [width] and the ε added to the variance.
+    /// A layer norm of `weight` and `bias` `[width]` and the ε added to the variance.
     ///
     /// # Panics
     /// If the lengths differ.

@@ -103,7 +103,7 @@ impl EmbeddingTable {
         self.width
     }
 
-    /// The sum of tables' rows: out[t] = Σ over (table, ids) of table[ids[t]].
+    /// The sum of tables' rows: for each token the sum of its row of every table.
     ///
     /// # Panics
     /// If the tables' widths or the lists' lengths differ, or an id is not in its table.

@@ -6,7 +6,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::{Checkpoint, EncoderConfig, EncoderError};
+use crate::{BaseModule, Checkpoint, EncoderConfig, EncoderError, LayerModule};
 
 /// Numbers hashed of each tensor, evenly spaced.
 const SAMPLES: usize = 64;
@@ -38,11 +38,13 @@ pub fn identity(config: &EncoderConfig, checkpoint: &Checkpoint) -> Result<Strin
         Ok(())
     };
     for layer in 0..config.num_hidden_layers {
-        let name = |part: &str| format!("encoder.layer.{layer}.{part}.weight");
-        sample(&name("attention.self.query"), &[d, d])?;
-        sample(&name("attention.output.dense"), &[d, d])?;
-        sample(&name("intermediate.dense"), &[wide, d])?;
-        sample(&name("output.LayerNorm"), &[d])?;
+        let name = |module| {
+            format!("{}.weight", crate::load::name(config, BaseModule::Layer(layer, module)))
+        };
+        sample(&name(LayerModule::Query), &[d, d])?;
+        sample(&name(LayerModule::AttentionOutput), &[d, d])?;
+        sample(&name(LayerModule::FeedForwardUp), &[wide, d])?;
+        sample(&name(LayerModule::FeedForwardNorm), &[d])?;
     }
     let digest = hash.finalize();
     Ok(digest.iter().fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}")))

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adaptkit_compute::{Device, EmbeddingTable, FrozenLinear, FrozenNorm, Heads, TableSource};
+use adaptkit_compute::{
+    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Heads, RelativeBias, TableSource,
+};
 use rayon::prelude::*;
 
 use crate::layer::Layer;
 use crate::model::{Embeddings, Encoder};
-use crate::{Checkpoint, EncoderConfig, EncoderError};
+use crate::{BaseModule, Checkpoint, EncoderConfig, EncoderError, LayerModule};
 
 /// A linear layer's weight [outputs, inputs] and bias.
 struct Linear<'a> {
@@ -32,7 +34,7 @@ impl Linear<'_> {
     }
 }
 
-/// The names of one layer's tensors.
+/// The weights of one layer.
 struct LayerSource<'a> {
     config: &'a EncoderConfig,
     checkpoint: &'a Checkpoint,
@@ -40,32 +42,37 @@ struct LayerSource<'a> {
 }
 
 impl LayerSource<'_> {
-    fn linear(&self, name: &str, [outputs, inputs]: [usize; 2]) -> Linear<'_> {
-        let name = format!("encoder.layer.{}.{name}", self.index);
-        Linear { name, checkpoint: self.checkpoint, outputs, inputs }
+    fn name(&self, module: LayerModule) -> String {
+        name(self.config, BaseModule::Layer(self.index, module))
+    }
+
+    fn linear(&self, module: LayerModule, [outputs, inputs]: [usize; 2]) -> Linear<'_> {
+        Linear { name: self.name(module), checkpoint: self.checkpoint, outputs, inputs }
     }
 
     fn query_key_value(&self) -> [Linear<'_>; 3] {
         let d = self.config.hidden_size;
-        ["query", "key", "value"].map(|n| self.linear(&format!("attention.self.{n}"), [d, d]))
+        [LayerModule::Query, LayerModule::Key, LayerModule::Value].map(|m| self.linear(m, [d, d]))
     }
 
     fn attention_output(&self) -> Linear<'_> {
         let d = self.config.hidden_size;
-        self.linear("attention.output.dense", [d, d])
+        self.linear(LayerModule::AttentionOutput, [d, d])
     }
 
     fn up(&self) -> Linear<'_> {
-        self.linear("intermediate.dense", [self.config.intermediate_size, self.config.hidden_size])
+        let shape = [self.config.intermediate_size, self.config.hidden_size];
+        self.linear(LayerModule::FeedForwardUp, shape)
     }
 
     fn down(&self) -> Linear<'_> {
-        self.linear("output.dense", [self.config.hidden_size, self.config.intermediate_size])
+        let shape = [self.config.hidden_size, self.config.intermediate_size];
+        self.linear(LayerModule::FeedForwardDown, shape)
     }
 
-    fn norm(&self, device: &Device, name: &str) -> Result<FrozenNorm, EncoderError> {
-        let name = format!("encoder.layer.{}.{name}.LayerNorm", self.index);
-        norm(device, self.config, self.checkpoint, &name)
+    fn norm(&self, device: &Device, module: LayerModule) -> Result<FrozenNorm, EncoderError> {
+        let width = self.config.hidden_size;
+        norm(device, self.config, self.checkpoint, &self.name(module), width)
     }
 
     /// The weights of Q, K and V one below the other.
@@ -86,10 +93,10 @@ impl LayerSource<'_> {
             activation: config.activation,
             query_key_value: FrozenLinear::new(device, &weight, &bias),
             attention_output: self.attention_output().frozen(device)?,
-            attention_norm: self.norm(device, "attention.output")?,
+            attention_norm: self.norm(device, LayerModule::AttentionNorm)?,
             up: self.up().frozen(device)?,
             down: self.down().frozen(device)?,
-            output_norm: self.norm(device, "output")?,
+            output_norm: self.norm(device, LayerModule::FeedForwardNorm)?,
         })
     }
 
@@ -105,41 +112,82 @@ impl LayerSource<'_> {
     }
 }
 
+/// A module's name in this family's files. Modules that the family does not have are not asked for.
+pub(crate) fn name(config: &EncoderConfig, module: BaseModule) -> String {
+    config.family.module_name(module).unwrap_or_default()
+}
+
 fn norm(
     device: &Device,
     config: &EncoderConfig,
     checkpoint: &Checkpoint,
     name: &str,
+    width: usize,
 ) -> Result<FrozenNorm, EncoderError> {
-    let vector = |part: &str| checkpoint.f32(&format!("{name}.{part}"), &[config.hidden_size]);
+    let vector = |part: &str| checkpoint.f32(&format!("{name}.{part}"), &[width]);
     Ok(FrozenNorm::new(device, &vector("weight")?, &vector("bias")?, config.layer_norm_eps))
 }
 
 /// A table in a mapped file.
 struct MappedTable {
     checkpoint: Arc<Checkpoint>,
-    name: &'static str,
+    name: String,
 }
 
 impl TableSource for MappedTable {
     fn values(&self) -> &[f32] {
-        self.checkpoint.mapped(self.name)
+        self.checkpoint.mapped(&self.name)
     }
 }
 
 /// A table [entries, width], left in the mapped file where its numbers can be used from there.
 fn table(
     checkpoint: &Arc<Checkpoint>,
-    name: &'static str,
+    module: String,
     [entries, width]: [usize; 2],
 ) -> Result<EmbeddingTable, EncoderError> {
-    let source: Box<dyn TableSource> = match checkpoint.f32(name, &[entries, width])? {
+    let name = format!("{module}.weight");
+    let source: Box<dyn TableSource> = match checkpoint.f32(&name, &[entries, width])? {
         std::borrow::Cow::Borrowed(_) => {
             Box::new(MappedTable { checkpoint: Arc::clone(checkpoint), name })
         }
         std::borrow::Cow::Owned(values) => Box::new(values),
     };
     Ok(EmbeddingTable::new(source, width))
+}
+
+/// The bias of every distance from the one of every bucket [buckets, heads], as T5 and MPNet cut
+/// distances into buckets: half of them for keys behind the query; in each half one a distance up
+/// to a quarter of the buckets, logarithmically wider ones from there to a distance of 128.
+fn relative_bias(
+    device: &Device,
+    config: &EncoderConfig,
+    checkpoint: &Checkpoint,
+    buckets: usize,
+) -> Result<RelativeBias, EncoderError> {
+    const FARTHEST: f64 = 128.0;
+    let heads = config.num_attention_heads;
+    let name = format!("{}.weight", name(config, BaseModule::RelativeAttentionBias));
+    let weight = checkpoint.f32(&name, &[buckets, heads])?;
+    let reach = config.longest_row();
+    let half = buckets / 2;
+    let exact = half / 2;
+    let bucket = |key_minus_query: i64| {
+        let distance = key_minus_query.unsigned_abs() as usize;
+        let near = if distance < exact {
+            distance
+        } else {
+            let far = (distance as f64 / exact as f64).ln() / (FARTHEST / exact as f64).ln();
+            (exact + (far * (half - exact) as f64) as usize).min(half - 1)
+        };
+        if key_minus_query > 0 { half + near } else { near }
+    };
+    let first = 1 - reach as i64;
+    let mut table = Vec::with_capacity(heads * (2 * reach - 1));
+    for head in 0..heads {
+        table.extend((0..2 * reach as i64 - 1).map(|i| weight[bucket(first + i) * heads + head]));
+    }
+    Ok(RelativeBias::new(device, heads, reach, &table))
 }
 
 impl Encoder {
@@ -163,22 +211,38 @@ impl Encoder {
         let identity = crate::identity::identity(&config, &packing)?;
         drop(packing);
         let tables = Arc::new(Checkpoint::open(dir)?);
-        let d = config.hidden_size;
+        let width = config.embedding_size;
+        let of = |module| name(&config, module);
+        let types = config.type_vocab_size;
         let embeddings = Embeddings {
-            words: table(&tables, "embeddings.word_embeddings.weight", [config.vocab_size, d])?,
+            words: table(&tables, of(BaseModule::WordEmbeddings), [config.vocab_size, width])?,
             positions: table(
                 &tables,
-                "embeddings.position_embeddings.weight",
-                [config.max_position_embeddings, d],
+                of(BaseModule::PositionEmbeddings),
+                [config.max_position_embeddings, width],
             )?,
-            first_position: 0,
-            token_types: Some(table(
-                &tables,
-                "embeddings.token_type_embeddings.weight",
-                [config.type_vocab_size, d],
-            )?),
-            norm: norm(device, &config, &tables, "embeddings.LayerNorm")?,
-            projection: None,
+            first_position: config.first_position(),
+            token_types: match types {
+                0 => None,
+                _ => Some(table(&tables, of(BaseModule::TokenTypeEmbeddings), [types, width])?),
+            },
+            norm: norm(device, &config, &tables, &of(BaseModule::EmbeddingsNorm), width)?,
+            projection: match width == config.hidden_size {
+                true => None,
+                false => Some(
+                    Linear {
+                        name: of(BaseModule::EmbeddingsProjection),
+                        checkpoint: &tables,
+                        outputs: config.hidden_size,
+                        inputs: width,
+                    }
+                    .frozen(device)?,
+                ),
+            },
+        };
+        let relative_bias = match config.relative_attention_num_buckets {
+            Some(buckets) => Some(relative_bias(device, &config, &tables, buckets)?),
+            None => None,
         };
         Ok(Encoder {
             source: PathBuf::from(dir),
@@ -187,7 +251,7 @@ impl Encoder {
             device: device.clone(),
             embeddings,
             layers,
-            relative_bias: None,
+            relative_bias,
         })
     }
 

@@ -68,10 +68,12 @@ impl Encoder {
 
     /// Parameters of the encoder: embeddings and layers, without pooler or head.
     pub fn parameters(&self) -> usize {
-        let (c, d) = (&self.config, self.config.hidden_size);
+        let (c, d, e) = (&self.config, self.config.hidden_size, self.config.embedding_size);
         let layer = 4 * (d * d + d) + 2 * d * c.intermediate_size + c.intermediate_size + d + 4 * d;
         let tables = c.vocab_size + c.max_position_embeddings + c.type_vocab_size;
-        tables * d + 2 * d + c.num_hidden_layers * layer
+        let projection = if e == d { 0 } else { e * d + d };
+        let bias = c.relative_attention_num_buckets.unwrap_or(0) * c.num_attention_heads;
+        tables * e + 2 * e + projection + bias + c.num_hidden_layers * layer
     }
 
     /// Bytes that the layers' packed weights take.

@@ -62,7 +62,7 @@ pub fn scale(x: &mut [f32], scale: f32) {
     x.iter_mut().for_each(|x| *x *= scale);
 }
 
-/// sums [width] ← sums + the sum of the rows of x [rows, width], in order.
+/// sums `[width]` ← sums + the sum of the rows of x [rows, width], in order.
 ///
 /// # Panics
 /// If x is not a whole number of rows.

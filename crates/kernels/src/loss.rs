@@ -2,7 +2,7 @@
 
 /// Soft-max cross-entropy of logits [rows, classes] against a class for each row.
 ///
-/// Returns the mean of −log softmax(z)[label]; `d` [rows, classes] gets (softmax(z) − 1[label])/rows.
+/// Returns the mean of −log the soft-max at the label; `d` [rows, classes] gets its gradient, (softmax(z) − one-hot)/rows.
 ///
 /// # Panics
 /// If the lengths do not fit or a label is no class.
@@ -45,7 +45,7 @@ pub fn binary_cross_entropy(logits: &[f32], targets: &[f32], d: &mut [f32]) -> f
     loss / n
 }
 
-/// The mean squared error of predictions against targets, both [rows]; d gets 2(z − y)/rows.
+/// The mean squared error of predictions against targets, both `[rows]`; d gets 2(z − y)/rows.
 ///
 /// # Panics
 /// If the lengths differ.

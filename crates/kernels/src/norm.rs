@@ -9,9 +9,9 @@ use crate::simd::{Kernel, Simd, dispatch};
 /// The parameters of a layer norm over rows of `weight.len()` numbers.
 #[derive(Clone, Copy)]
 pub struct LayerNorm<'a> {
-    /// [width]
+    /// `[width]`
     pub weight: &'a [f32],
-    /// [width]
+    /// `[width]`
     pub bias: &'a [f32],
     /// What is added to the variance.
     pub epsilon: f32,
@@ -21,7 +21,7 @@ pub struct LayerNorm<'a> {
 pub struct Normalised<'a> {
     /// (z − mean)/deviation: [rows, width]
     pub rows: &'a mut [f32],
-    /// 1/√(variance + ε): [rows]
+    /// 1/√(variance + ε): `[rows]`
     pub inverse_deviations: &'a mut [f32],
 }
 
@@ -239,7 +239,7 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Adds the gradients of a layer norm's parameters: Σ d·c to `d_weight`, Σ d to `d_bias` [width].
+/// Adds the gradients of a layer norm's parameters: Σ d·c to `d_weight`, Σ d to `d_bias` `[width]`.
 ///
 /// `d` [rows, width] is the gradient at the output and `normalised` the kept rows. Sums run over
 /// the rows in order, in double precision.

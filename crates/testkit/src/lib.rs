@@ -1,8 +1,17 @@
-//! Golden files and comparisons for the tests of the other crates; not published.
+//! Golden files, comparisons and random numbers for the tests of the other crates; not published.
+//!
+//! There are two sets of goldens: [`Golden::open`] finds those of `goldens/tiny` by name, and
+//! [`Golden::at`] opens any directory, such as [`golden_dir`] gives of the larger set beside them.
 
-use std::path::PathBuf;
+mod comparison;
+mod random;
+
+use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
+
+pub use comparison::{assert_close, relative_error, ulp_distance};
+pub use random::Random;
 
 /// A folder of golden files: a model or an adapter, and what PyTorch computes with it.
 pub struct Golden {
@@ -16,20 +25,51 @@ impl Golden {
     /// # Panics
     /// If it is not there.
     pub fn open(name: &str) -> Golden {
-        let directory = directory(name);
+        Golden::at(&directory(name))
+    }
+
+    /// Opens the golden in a directory.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn at(directory: &Path) -> Golden {
+        let directory = directory.to_path_buf();
         let path = directory.join("golden.safetensors");
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Golden { directory, bytes }
     }
 
     /// Where the model's or adapter's own files are.
-    pub fn directory(&self) -> &std::path::Path {
+    pub fn directory(&self) -> &Path {
         &self.directory
+    }
+
+    /// The Hugging Face directory of the model: this golden's own, or that of its base.
+    ///
+    /// An adapter's golden names the golden beside it that holds its base.
+    pub fn model_dir(&self) -> PathBuf {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes).expect("a golden file");
+        let base = header.metadata().as_ref().and_then(|notes| notes.get("base"));
+        let holder = match base {
+            Some(base) => self.directory.with_file_name(base),
+            None => self.directory.clone(),
+        };
+        let model = holder.join("model");
+        if model.is_dir() { model } else { holder }
     }
 
     /// The names of all tensors.
     pub fn names(&self) -> Vec<String> {
         self.tensors().names().into_iter().map(str::to_owned).collect()
+    }
+
+    /// The shape of a tensor.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        let tensors = self.tensors();
+        tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).shape().to_vec()
     }
 
     /// A tensor of floats, f32 or f64.
@@ -74,19 +114,14 @@ impl Golden {
     }
 }
 
-/// The folder of a golden.
+/// The folder of a golden of the tiny set.
 pub fn directory(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../goldens/tiny").join(name)
+    golden_dir("tiny").join(name)
 }
 
-/// The largest difference relative to the largest number wanted; infinite for NaN or another length.
-pub fn relative_error(got: &[f32], want: &[f32]) -> f64 {
-    if got.len() != want.len() || got.iter().any(|x| x.is_nan()) {
-        return f64::INFINITY;
-    }
-    let largest = want.iter().fold(0.0, |a: f64, x| a.max(f64::from(x.abs())));
-    let differences = got.iter().zip(want).map(|(x, y)| (f64::from(*x) - f64::from(*y)).abs());
-    differences.fold(0.0, f64::max) / largest.max(f64::MIN_POSITIVE)
+/// The folder of a golden: `goldens/NAME`.
+pub fn golden_dir(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../goldens").join(name)
 }
 
 /// Collects what is off, so that a test reports every failing case and not the first alone.
@@ -121,29 +156,19 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::{Digest, Sha256};
 
     #[test]
-    fn the_manifest_holds_the_hash_of_every_golden_file() {
-        let root = directory("");
-        let manifest = std::fs::read(root.join("MANIFEST.json")).expect("the manifest");
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).expect("JSON");
-        let files = manifest["sha256"].as_object().expect("an object");
-        assert!(files.len() > 20);
-        for (name, want) in files {
-            let bytes = std::fs::read(root.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let got: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
-            assert_eq!(Some(&got[..]), want.as_str(), "{name}");
-        }
-    }
-
-    #[test]
-    fn errors_are_relative_to_the_largest_number() {
-        assert_eq!(relative_error(&[1.0, 3.0], &[1.0, 4.0]), 0.25);
-        assert_eq!(relative_error(&[1.0], &[1.0, 4.0]), f64::INFINITY);
-        assert_eq!(relative_error(&[f32::NAN], &[1.0]), f64::INFINITY);
+    fn a_report_passes_what_is_near_and_lists_all_that_is_not() {
         let mut report = Report::default();
         report.compare("near", &[1.0], &[1.0], 0.0);
+        report.check("so", true);
         report.finish();
+
+        let mut report = Report::default();
+        report.compare("far", &[1.0], &[2.0], 0.1);
+        report.check("not so", false);
+        let panic = std::panic::catch_unwind(|| report.finish()).expect_err("two cases failed");
+        let text = panic.downcast_ref::<String>().expect("a message");
+        assert!(text.contains("2 cases") && text.contains("far") && text.contains("not so"));
     }
 }

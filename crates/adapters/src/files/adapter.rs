@@ -13,7 +13,7 @@ use super::{ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, json};
 use crate::config::{AdapterConfig, Scaling};
 use crate::error::{AdapterError, ConfigError, quoted, shown};
 
-/// A layer norm of an adapter: both [hidden].
+/// A layer norm of an adapter: both `[hidden]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredNorm {
     /// The factors.
@@ -25,7 +25,7 @@ pub struct StoredNorm {
 /// A gate: sigmoid(weight · x + bias).
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredGate {
-    /// [hidden]
+    /// `[hidden]`
     pub weight: Vec<f32>,
     /// One number.
     pub bias: f32,
@@ -36,13 +36,13 @@ pub struct StoredGate {
 pub struct StoredBottleneck {
     /// [bottleneck, hidden]
     pub down_weight: Vec<f32>,
-    /// [bottleneck]
+    /// `[bottleneck]`
     pub down_bias: Vec<f32>,
     /// [hidden, bottleneck]
     pub up_weight: Vec<f32>,
-    /// [hidden]
+    /// `[hidden]`
     pub up_bias: Vec<f32>,
-    /// Trained scaling: one number, or [hidden].
+    /// Trained scaling: one number, or `[hidden]`.
     pub scaling: Option<Vec<f32>>,
     /// With `use_gating`.
     pub gate: Option<StoredGate>,

@@ -44,7 +44,7 @@ pub struct StoredLinear {
     pub outputs: usize,
     /// [outputs, inputs], row-major.
     pub weight: Vec<f32>,
-    /// [outputs]
+    /// `[outputs]`
     pub bias: Option<Vec<f32>>,
 }
 

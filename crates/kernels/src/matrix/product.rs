@@ -32,13 +32,13 @@ pub struct Output<'a> {
     pub accumulate: bool,
 }
 
-/// out [m, n] = epilogue(left [m, k] · right [k, n] + bias [n]).
+/// out [m, n] = epilogue(left [m, k] · right [k, n] + bias `[n]`).
 pub struct Product<'a> {
     /// [m, k]
     pub left: MatrixRef<'a>,
     /// [k, n]
     pub right: &'a PackedMatrix,
-    /// [n]
+    /// `[n]`
     pub bias: Option<&'a [f32]>,
     /// What happens to the sums.
     pub epilogue: Epilogue<'a>,
