@@ -68,7 +68,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         model: &flags.model,
         config: AdapterConfig::preset("pfeiffer")?,
         bottleneck: None,
-        max_length: 128,
+        max_length: None,
         head_dropout: None,
         options: HyperParameters {
             epochs: flags.epochs,
@@ -86,13 +86,13 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     };
     let trained = plan.run(&rows, common)?;
     common.note("3. evaluating on the held-out tenth, and classifying three sentences");
-    let tokens = rows::tokenise(common, "test", &trained.tokenizer, &test, 128)?;
+    let tokens = rows::tokenise(common, "test", &trained.tokenizer, &test, trained.max_length)?;
     let data = Dataset { rows: tokens, answers: test.answers.clone() };
     let (encoder, model) = (&trained.encoder, &trained.model);
     let evaluation = evaluate(encoder, model, &data, &rows.space, rows.metrics)?;
     let score = |name| evaluation.scores.get(name).unwrap_or(f64::NAN);
     let texts = SENTENCES.map(|text| TextRow { text, pair: None });
-    let logits = predict(encoder, model, &trained.tokenizer.encode(&texts, 128)?);
+    let logits = predict(encoder, model, &trained.tokenizer.encode(&texts, trained.max_length)?);
     let names = rows.space.labels().map(|map| map.names().to_vec()).unwrap_or_default();
     let labels: Vec<&str> =
         logits.iter().map(|z| names[usize::from(z[1] > z[0])].as_str()).collect();

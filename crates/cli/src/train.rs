@@ -119,15 +119,9 @@ pub(crate) struct Flags {
     /// The largest global norm of a step's gradient; 0 for any
     #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
     max_grad_norm: f32,
-    /// Longer rows are cut to this many tokens
-    #[arg(
-        long,
-        alias = "max-seq-length",
-        value_name = "N",
-        default_value_t = 128,
-        help_heading = "Training"
-    )]
-    max_length: usize,
+    /// Longer rows are cut to this many tokens; 128 by default, or what the model takes if less
+    #[arg(long, alias = "max-seq-length", value_name = "N", help_heading = "Training")]
+    max_length: Option<usize>,
     /// Whether rows of similar length share batches
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Training")]
     group_by_length: bool,
@@ -281,13 +275,17 @@ impl Flags {
     }
 }
 
+/// Tokens of the longest row, unless asked otherwise.
+const DEFAULT_LENGTH: usize = 128;
+
 /// A run without its rows.
 pub(crate) struct Plan<'a> {
     pub(crate) model: &'a str,
     pub(crate) config: AdapterConfig,
     /// The bottleneck's size, where it is asked for instead of a factor.
     pub(crate) bottleneck: Option<usize>,
-    pub(crate) max_length: usize,
+    /// 128 by default, or what the model takes if that is less.
+    pub(crate) max_length: Option<usize>,
     /// The base's own by default.
     pub(crate) head_dropout: Option<f32>,
     pub(crate) options: HyperParameters,
@@ -302,6 +300,8 @@ pub(crate) struct Trained {
     pub(crate) tokenizer: Tokenizer,
     pub(crate) model: TaskModel,
     pub(crate) results: Map<String, Value>,
+    /// Tokens of the longest row.
+    pub(crate) max_length: usize,
     output_dir: PathBuf,
 }
 
@@ -312,9 +312,12 @@ impl Plan<'_> {
         let device = common.device()?;
         let mut encoder = Encoder::load(&directory, &device)?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
+        let longest = encoder.config().longest_row();
+        let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));
+        self.max_length = Some(max_length);
         let data = |what: &str, rows: &LabelledRows| -> Result<Dataset, CliError> {
             let tokens =
-                device.run(|| rows::tokenise(common, what, &tokenizer, rows, self.max_length))?;
+                device.run(|| rows::tokenise(common, what, &tokenizer, rows, max_length))?;
             Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
         };
         let (train_set, validation) =
@@ -345,7 +348,7 @@ impl Plan<'_> {
         let results = self.results(&outcome, validation.len(), trained, base);
         self.write(&encoder, &model, rows, &results)?;
         let output_dir = self.output_dir.to_owned();
-        Ok(Trained { outcome, encoder, tokenizer, model, results, output_dir })
+        Ok(Trained { outcome, encoder, tokenizer, model, results, max_length, output_dir })
     }
 
     /// The results under the names that the Hugging Face trainer uses.
@@ -410,7 +413,7 @@ impl Plan<'_> {
             base: base_reference(encoder, self.model),
             task: rows.name.clone(),
             labels: labels.unwrap_or_default(),
-            max_length: Some(self.max_length),
+            max_length: self.max_length,
             seed: Some(self.options.seed),
             adapterdrop: Some("none".to_owned()),
             metrics: metrics.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect(),
