@@ -69,20 +69,7 @@ impl<'a> Product<'a> {
         });
     }
 
-    /// Computes the product on the calling thread.
-    ///
-    /// # Panics
-    /// As [`Product::run`].
-    pub fn run_serial(self) {
-        let [m, n] = self.check();
-        if m > 0 && n > 0 {
-            let isa = self.right.isa();
-            let product = &self.share();
-            LEFT.with_borrow_mut(|scratch| dispatch(isa, RunAll { product, m, n, scratch }));
-        }
-    }
-
-    /// As [`Product::run_serial`] without bias and epilogue, to rows `stride` apart from `out` on.
+    /// left·right on the calling thread, to rows `stride` apart from `out` on.
     ///
     /// # Safety
     /// The m rows of n numbers there must be writable and no other task may touch them. (The gaps
@@ -157,7 +144,7 @@ impl<'a> Product<'a> {
 }
 
 /// A [`Product`] whose tasks run at once. Private: it outlives nothing that it points into, since
-/// `run` and `run_serial` own the borrowed product until every task is done.
+/// `run` owns the borrowed product until every task is done.
 struct SharedProduct<'a> {
     left: *const f32,
     left_strides: [usize; 2],
