@@ -8,11 +8,12 @@ use adaptkit_kernels::Isa;
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
 use adaptkit_kernels::peak::fma_loop;
 
-/// The median and the best of many runs.
-fn rates(mut run: impl FnMut() -> f64) -> [f64; 2] {
-    let mut rates: Vec<f64> = (0..25).map(|_| run()).collect();
-    rates.sort_by(f64::total_cmp);
-    [rates[12], rates[24]]
+/// Rounds in which the bare loop and the product take turns.
+const ROUNDS: usize = 25;
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Rows, depth and columns: the products of BERT-base and of MiniLM for 2048 tokens.
@@ -42,12 +43,12 @@ fn measure(isa: Isa, threads: usize) {
         let flops = fma_loop(isa, 1_000_000);
         flops / start.elapsed().as_secs_f64() / 1e9
     };
-    let [median, best] = rates(bare);
-    println!("{isa}, {threads} threads: bare FMA loop, median {median:.1}, best {best:.1} GFLOP/s");
+    let rate = median((0..ROUNDS).map(|_| bare()).collect());
+    println!("{isa}, {threads} threads: a bare FMA loop reaches {rate:.1} GFLOP/s");
     for [m, k, n] in SHAPES {
         let b = PackedMatrix::pack(isa, MatrixRef::row_major(&vec![0.5; k * n], [k, n]));
         let (x, mut out) = (vec![0.25; m * k], vec![0.0; m * n]);
-        let [median, best] = rates(|| {
+        let mut product = || {
             let start = Instant::now();
             Product {
                 left: MatrixRef::row_major(&x, [m, k]),
@@ -58,13 +59,22 @@ fn measure(isa: Isa, threads: usize) {
             }
             .run();
             2.0 * (m * k * n) as f64 / start.elapsed().as_secs_f64() / 1e9
-        });
-        let [bare_median, bare_best] = rates(bare);
+        };
+        // In turns, so that both meet the same neighbours and the same clock.
+        let [mut rates, mut shares] = [const { Vec::new() }; 2];
+        for _ in 0..ROUNDS {
+            let before = bare();
+            let rate = product();
+            rates.push(rate);
+            shares.push(rate / before.midpoint(bare()));
+        }
+        shares.sort_by(f64::total_cmp);
         println!(
-            "  {m}×{k}×{n}: median {median:.1}, best {best:.1} GFLOP/s, \
-             {:.1} and {:.1} % of the bare loop's",
-            100.0 * median / bare_median,
-            100.0 * best / bare_best
+            "  {m}×{k}×{n}: {:.1} GFLOP/s, {:.1} % of the bare loop's ({:.1} to {:.1} %)",
+            median(rates),
+            100.0 * shares[ROUNDS / 2],
+            100.0 * shares[ROUNDS / 10],
+            100.0 * shares[ROUNDS - 1 - ROUNDS / 10],
         );
     }
 }

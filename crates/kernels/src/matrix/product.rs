@@ -171,8 +171,8 @@ unsafe impl Send for SharedProduct<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for SharedProduct<'_> {}
 
-/// Rows that a task copies at once; the block (about 120 KB) stays in a second-level cache.
-const ROW_BLOCK: usize = 224;
+/// Rows that a task copies at once; the block (about 180 KB) stays in a second-level cache.
+const ROW_BLOCK: usize = 112;
 
 /// How a product is cut into tasks: row blocks × groups of panels.
 struct Plan {

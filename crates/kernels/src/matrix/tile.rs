@@ -87,31 +87,57 @@ unsafe fn fixed<S: Simd, const R: usize, const V: usize>(s: S, t: Tile) {
             left = left.add(1);
             panel = panel.add(V * lanes);
         }
-        for (r, row) in sums.iter().enumerate() {
-            for (v, sum) in row.iter().enumerate() {
-                let at = t.out.add(r * t.out_stride + v * lanes);
-                let part = v + 1 == V && last < lanes;
-                let sum = match t.start {
-                    Start::Zero => *sum,
-                    Start::Bias(bias) => s.add(*sum, load(s, bias.add(v * lanes), part, last)),
-                    Start::Result => s.add(*sum, load(s, at, part, last)),
-                };
-                if part {
-                    s.store_part(at, sum, last);
-                } else {
-                    s.store(at, sum);
+        // Each loop is small enough to be unrolled whole: that keeps the sums in registers.
+        macro_rules! each {
+            ($at:ident, $v:ident, $sum:ident => $store:expr) => {
+                for (r, row) in sums.iter().enumerate() {
+                    for ($v, $sum) in row.iter().enumerate() {
+                        let $at = t.out.add(r * t.out_stride + $v * lanes);
+                        $store;
+                    }
+                }
+            };
+        }
+        if last == lanes {
+            match t.start {
+                Start::Zero => each!(at, _v, sum => s.store(at, *sum)),
+                Start::Bias(bias) => {
+                    let mut b = [s.splat(0.0); V];
+                    for (v, b) in b.iter_mut().enumerate() {
+                        *b = s.load(bias.add(v * lanes));
+                    }
+                    each!(at, v, sum => s.store(at, s.add(*sum, b[v])));
+                }
+                Start::Result => each!(at, _v, sum => s.store(at, s.add(*sum, s.load(at)))),
+            }
+        } else {
+            // The last vector has columns beyond the matrix.
+            let whole = |v: usize| v + 1 < V;
+            match t.start {
+                Start::Zero => {}
+                Start::Bias(bias) => {
+                    let mut b = [s.splat(0.0); V];
+                    for (v, b) in b.iter_mut().enumerate() {
+                        let from = bias.add(v * lanes);
+                        *b = if whole(v) { s.load(from) } else { s.load_part(from, last) };
+                    }
+                    for row in &mut sums {
+                        for (sum, b) in row.iter_mut().zip(b) {
+                            *sum = s.add(*sum, b);
+                        }
+                    }
+                }
+                Start::Result => {
+                    for (r, row) in sums.iter_mut().enumerate() {
+                        for (v, sum) in row.iter_mut().enumerate() {
+                            let at = t.out.add(r * t.out_stride + v * lanes);
+                            let c = if whole(v) { s.load(at) } else { s.load_part(at, last) };
+                            *sum = s.add(*sum, c);
+                        }
+                    }
                 }
             }
+            each!(at, v, sum => if whole(v) { s.store(at, *sum) } else { s.store_part(at, *sum, last) });
         }
     }
-}
-
-/// A vector, or its first `count` lanes if it is the `part` one.
-///
-/// # Safety
-/// So many numbers must be readable.
-#[inline(always)]
-unsafe fn load<S: Simd>(s: S, from: *const f32, part: bool, count: usize) -> S::F32 {
-    // SAFETY: the caller's contract.
-    unsafe { if part { s.load_part(from, count) } else { s.load(from) } }
 }
