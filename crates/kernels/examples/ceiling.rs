@@ -1,12 +1,13 @@
-//! Prints what a bare FMA loop reaches on this machine's cores and what the packed product reaches.
+//! Prints what a bare loop of multiply-adds reaches on this machine's cores and what the packed
+//! product reaches, in each precision.
 //!
 //! Usage: `cargo run --release -p adaptkit-kernels --example ceiling -- [THREADS [INSTRUCTIONS]]`
 
 use std::time::Instant;
 
-use adaptkit_kernels::Isa;
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
-use adaptkit_kernels::peak::fma_loop;
+use adaptkit_kernels::peak::multiply_add_loop;
+use adaptkit_kernels::{Isa, Precision};
 
 /// Rounds in which the bare loop and the product take turns.
 const ROUNDS: usize = 25;
@@ -33,20 +34,22 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
     let wanted = |isa: &Isa| only.as_deref().is_none_or(|name| name == isa.name());
     for isa in Isa::available().into_iter().filter(wanted) {
-        pool.install(|| measure(isa, threads));
+        for precision in Precision::ALL {
+            pool.install(|| measure(isa, precision, threads));
+        }
     }
 }
 
-fn measure(isa: Isa, threads: usize) {
+fn measure(isa: Isa, precision: Precision, threads: usize) {
     let bare = || {
         let start = Instant::now();
-        let flops = fma_loop(isa, 1_000_000);
+        let flops = multiply_add_loop(isa, precision, 1_000_000);
         flops / start.elapsed().as_secs_f64() / 1e9
     };
     let rate = median((0..ROUNDS).map(|_| bare()).collect());
-    println!("{isa}, {threads} threads: a bare FMA loop reaches {rate:.1} GFLOP/s");
+    println!("{isa}, {precision}, {threads} threads: a bare loop reaches {rate:.1} GFLOP/s");
     for [m, k, n] in SHAPES {
-        let b = PackedMatrix::pack(isa, MatrixRef::row_major(&vec![0.5; k * n], [k, n]));
+        let b = PackedMatrix::pack(isa, precision, MatrixRef::row_major(&vec![0.5; k * n], [k, n]));
         let (x, mut out) = (vec![0.25; m * k], vec![0.0; m * n]);
         let mut product = || {
             let start = Instant::now();

@@ -6,7 +6,7 @@
 //! the one crate that holds unsafe code: vector instructions, tasks that write disjoint parts of
 //! one slice, and memory-mapped files. Everything public is safe to call.
 //!
-//! Arithmetic is `f32` with `f32` sums. For one instruction set the result of every function
+//! Arithmetic is `f32` with `f32` sums, but for packed matrices of another [`Precision`]. For one instruction set the result of every function
 //! depends on its arguments alone, not on the number of threads.
 
 pub mod activation;
@@ -22,8 +22,10 @@ pub mod norm;
 pub mod optimiser;
 pub mod parallel;
 pub mod peak;
+mod precision;
 pub mod random;
 mod simd;
 
 pub use activation::Activation;
 pub use isa::Isa;
+pub use precision::{Precision, round_to_bf16};

@@ -20,6 +20,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// The outcome of a comparison, lane by lane.
     type Mask: Copy;
+    /// `LANES` words of 32 bits: a number, two bf16, or four 8-bit integers or one of 32 each.
+    type Words: Copy;
+    /// What [`Simd::dot_i8`] expects to be added to its left operands: 128 where the instruction
+    /// takes unsigned ones, else 0.
+    const I8_OFFSET: u8;
 
     fn splat(self, x: f32) -> Self::F32;
     /// # Safety
@@ -62,6 +67,37 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn round(self, a: Self::F32) -> Self::F32;
     /// a·2ⁿ for a whole number n in −252..=254, with gradual underflow and overflow to infinity.
     fn scale(self, a: Self::F32, n: Self::F32) -> Self::F32;
+    fn splat_word(self, x: u32) -> Self::Words;
+    /// # Safety
+    /// `LANES` words must be readable at `from`.
+    unsafe fn load_words(self, from: *const u32) -> Self::Words;
+    /// The same bits as words.
+    fn as_words(self, a: Self::F32) -> Self::Words;
+    /// The same bits as numbers.
+    fn as_f32(self, a: Self::Words) -> Self::F32;
+    /// The words as integers, to the nearest number.
+    fn to_f32(self, a: Self::Words) -> Self::F32;
+    /// a − b of integers.
+    fn sub_i32(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// The bf16 in the lower halves of the words.
+    fn lower_bf16(self, a: Self::Words) -> Self::F32;
+    /// The bf16 in the upper halves of the words.
+    fn upper_bf16(self, a: Self::Words) -> Self::F32;
+    /// sum + a₁·b₁ + a₀·b₀ of the pairs of bf16 in the words.
+    #[inline(always)]
+    fn dot_bf16(self, sum: Self::F32, a: Self::Words, b: Self::Words) -> Self::F32 {
+        let sum = self.mul_add(self.upper_bf16(a), self.upper_bf16(b), sum);
+        self.mul_add(self.lower_bf16(a), self.lower_bf16(b), sum)
+    }
+    /// sum + Σ aᵢ·bᵢ of the four bytes in the words, without saturation: those of `b` signed,
+    /// those of `a` signed with [`Simd::I8_OFFSET`] added.
+    fn dot_i8(self, sum: Self::Words, a: Self::Words, b: Self::Words) -> Self::Words;
+
+    /// The low byte of each word, to `LANES` bytes.
+    /// # Safety
+    /// `LANES` bytes must be writable at `to`.
+    unsafe fn store_low_bytes(self, to: *mut u8, a: Self::F32);
+
     /// The sum of the lanes, in a fixed order.
     fn sum(self, a: Self::F32) -> f32;
     /// The largest lane.
@@ -74,16 +110,52 @@ pub(crate) trait Kernel {
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Runs a kernel with the instructions of `isa`.
+/// Runs a kernel with the instructions of `isa`, but for those that only products of reduced
+/// precision use ([`dispatch_bf16`], [`dispatch_i8`]).
 #[inline]
 pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa.0 {
         Kind::Portable => kernel.run(Portable),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Isa` of this kind exists only where the CPU has the features.
-        Kind::Avx2 => unsafe { avx2::run(kernel) },
+        // SAFETY: an `Isa` of these kinds exists only where the CPU has the features.
+        Kind::Avx2 | Kind::Avx2Vnni => unsafe { avx2::run(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Kind::Avx512 => unsafe { avx512::run(kernel) },
+        Kind::Avx512 | Kind::Avx512Vnni | Kind::Avx512Bf16 => unsafe { avx512::run(kernel) },
+    }
+}
+
+/// Proof of an instruction for [`Simd::dot_bf16`].
+#[derive(Clone, Copy)]
+pub(crate) struct NativeBf16(());
+
+impl NativeBf16 {
+    /// The proof, if `isa` has the instruction.
+    pub(crate) fn of(isa: Isa) -> Option<NativeBf16> {
+        isa.has_bf16().then_some(NativeBf16(()))
+    }
+
+    /// Runs a kernel that uses the instruction.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` that has the instruction exists only where the CPU has it.
+        return unsafe { avx512::run_bf16(kernel) };
+        #[cfg(not(target_arch = "x86_64"))]
+        kernel.run(Portable)
+    }
+}
+
+/// Runs a kernel that uses [`Simd::dot_i8`].
+#[inline]
+pub(crate) fn dispatch_i8<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa.0 {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` of this kind exists only where the CPU has the features.
+        Kind::Avx2Vnni => unsafe { avx2::run_vnni(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Kind::Avx512Vnni | Kind::Avx512Bf16 => unsafe { avx512::run_vnni(kernel) },
+        _ => dispatch(isa, kernel),
     }
 }

@@ -6,13 +6,18 @@ use adaptkit_kernels::elementwise::{
 };
 use adaptkit_kernels::random::Random;
 
+/// The instruction sets that differ in more than the dot products of reduced precision.
+fn vector_sets() -> impl Iterator<Item = Isa> {
+    Isa::available().into_iter().filter(|isa| !isa.name().contains('-'))
+}
+
 fn vector(n: usize, random: &mut Random) -> Vec<f32> {
     (0..n).map(|_| random.normal() as f32).collect()
 }
 
 #[test]
 fn scaled_sums_are_within_two_roundings() {
-    for isa in Isa::available() {
+    for isa in vector_sets() {
         for n in [0, 1, 15, 16, 17, 100, 40_000] {
             let mut random = Random::new(n as u64);
             let (mut to, x) = (vector(n, &mut random), vector(n, &mut random));

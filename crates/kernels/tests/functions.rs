@@ -8,6 +8,11 @@ use adaptkit_kernels::optimiser::{AdamW, Moments};
 use adaptkit_kernels::random::Random;
 use adaptkit_kernels::{Activation, Isa, activation, loss};
 
+/// The instruction sets that differ in more than the dot products of reduced precision.
+fn vector_sets() -> impl Iterator<Item = Isa> {
+    Isa::available().into_iter().filter(|isa| !isa.name().contains('-'))
+}
+
 fn vector(n: usize, random: &mut Random) -> Vec<f32> {
     (0..n).map(|_| random.normal() as f32).collect()
 }
@@ -53,7 +58,7 @@ fn elementary_functions_are_within_their_ulps_over_all_of_f32() {
     inputs.extend([0.6, 0.93, 4.0, 89.0, 104.0, 88.72284, 87.33655, 103.97208, f32::INFINITY]);
     inputs.extend(inputs.clone().iter().map(|x| -x));
     let mut failures = Vec::new();
-    for isa in Isa::available() {
+    for isa in vector_sets() {
         for (function, exact, bound) in functions {
             let mut got = inputs.clone();
             apply(isa, function, &mut got);
@@ -116,7 +121,7 @@ fn activations_and_derivatives_are_within_a_few_roundings() {
     // Each is a handful of operations on numbers of the size of 1 + |x|: sixteen units of it.
     let inputs: Vec<f32> = (-2400..2400).map(|i| i as f32 / 200.0 + 1e-3).collect();
     let mut failures = Vec::new();
-    for isa in Isa::available() {
+    for isa in vector_sets() {
         for f in Activation::ALL {
             let mut values = inputs.clone();
             activation::activate(isa, f, &mut values);
@@ -158,7 +163,7 @@ fn norm(z: &[f64], weight: &[f32], bias: &[f32]) -> Vec<f64> {
 
 #[test]
 fn layer_norms_and_their_gradients_are_those_of_the_definition() {
-    for isa in Isa::available() {
+    for isa in vector_sets() {
         for width in [1, 5, 16, 17, 33, 384] {
             let mut random = Random::new(width as u64);
             let rows = 7;
@@ -226,7 +231,7 @@ fn attention_and_its_gradients_are_those_of_the_definition() {
     let lengths = [1usize, 2, 17, 0, 40];
     let offsets: Vec<usize> = (0..=lengths.len()).map(|i| lengths[..i].iter().sum()).collect();
     let tokens = offsets[lengths.len()];
-    for isa in Isa::available() {
+    for isa in vector_sets() {
         for (heads, w) in [(1, 4), (3, 8), (2, 5), (2, 33)] {
             let mut random = Random::new(w as u64);
             let d = heads * w;
@@ -322,7 +327,7 @@ fn losses_and_their_gradients_are_those_of_the_definition() {
 
 #[test]
 fn adamw_is_pytorchs_formula() {
-    for isa in Isa::available() {
+    for isa in vector_sets() {
         let mut random = Random::new(4);
         let n = 37;
         let mut p = vector(n, &mut random);

@@ -1,11 +1,14 @@
-//! The packed product against a naive oracle in double precision, on every instruction set.
+//! The packed product against a naive oracle in double precision, on every instruction set and in
+//! every precision.
 //!
-//! Bound: a sum of k products in f32, in any order, with or without fused multiply-add, is off by
+//! Bound in f32, and in bf16 for operands rounded to it: a sum of k products in f32, in any order, with or without fused multiply-add, is off by
 //! at most γ(k + 2)·Σ|aᵢ·bᵢ| with γ(n) = n·u/(1 − n·u) and u = 2⁻²⁴ (Higham 2002, §3.1).
+//! In 8-bit integers an operand is off by half a unit at most, s/2 for s = largest magnitude / 127
+//! of the row of a and the column of b: a product by |aᵢ|·s_b/2 + |bᵢ|·s_a/2 + s_a·s_b/4.
 
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
 use adaptkit_kernels::random::Random;
-use adaptkit_kernels::{Activation, Isa};
+use adaptkit_kernels::{Activation, Isa, Precision, round_to_bf16};
 
 fn isas() -> Vec<Isa> {
     let found = Isa::available();
@@ -73,7 +76,7 @@ fn products_of_every_shape_stay_within_the_bound() {
                 true => MatrixRef::row_major(&b_turned, [n, k]).transposed(),
                 false => MatrixRef::row_major(&b, [k, n]),
             };
-            let packed = PackedMatrix::pack(isa, right);
+            let packed = PackedMatrix::pack(isa, Precision::F32, right);
             let accumulate = case % 3 == 0;
             let start: Vec<f32> = match accumulate {
                 true => before.clone(),
@@ -110,7 +113,7 @@ fn epilogues_are_the_activation_of_the_sums() {
         let mut random = Random::new(2);
         let [m, k, n] = [19, 70, 37];
         let (a, b) = (vector(m * k, &mut random), vector(k * n, &mut random));
-        let packed = PackedMatrix::pack(isa, MatrixRef::row_major(&b, [k, n]));
+        let packed = PackedMatrix::pack(isa, Precision::F32, MatrixRef::row_major(&b, [k, n]));
         let run = |epilogue: Epilogue<'_>| {
             let mut out = vec![0.0; m * n];
             let data = &mut out;
@@ -142,34 +145,178 @@ fn epilogues_are_the_activation_of_the_sums() {
 
 #[test]
 fn a_row_does_not_depend_on_the_rows_beside_it_or_on_threads() {
-    for isa in isas() {
+    for (isa, precision) in isas().into_iter().flat_map(|isa| Precision::ALL.map(|p| (isa, p))) {
         let mut random = Random::new(3);
         let [m, k, n] = [300, 300, 70];
         let (a, b) = (vector(m * k, &mut random), vector(k * n, &mut random));
-        let packed = PackedMatrix::pack(isa, MatrixRef::row_major(&b, [k, n]));
-        let run = |a: &[f32], m: usize| {
-            let mut out = vec![0.0; m * n];
-            let data = &mut out;
-            Product {
-                left: MatrixRef::row_major(a, [m, k]),
-                right: &packed,
-                bias: None,
-                epilogue: Epilogue::None,
-                out: Output { data, row_stride: n, accumulate: false },
-            }
-            .run();
-            out
-        };
+        let packed = PackedMatrix::pack(isa, precision, MatrixRef::row_major(&b, [k, n]));
+        let run = |a: &[f32], m: usize| plain(a, &packed, None, m);
         let on = |threads: usize| {
             let pool =
                 rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
             pool.install(|| run(&a, m))
         };
         let whole = on(1);
-        assert!(whole == on(2) && whole == on(3), "{isa}: threads change the result");
+        let same = whole == on(2) && whole == on(3);
+        assert!(same, "{isa}, {precision}: threads change the result");
         for row in [0, 1, 13, 150, 299] {
             let alone = run(&a[row * k..(row + 1) * k], 1);
-            assert_eq!(alone, whole[row * n..(row + 1) * n], "{isa}, row {row}");
+            assert_eq!(alone, whole[row * n..(row + 1) * n], "{isa}, {precision}, row {row}");
         }
+    }
+}
+
+/// a·packed + bias.
+fn plain(a: &[f32], packed: &PackedMatrix, bias: Option<&[f32]>, m: usize) -> Vec<f32> {
+    let [k, n] = packed.shape();
+    let mut out = vec![0.0; m * n];
+    let data = &mut out;
+    Product {
+        left: MatrixRef::row_major(a, [m, k]),
+        right: packed,
+        bias,
+        epilogue: Epilogue::None,
+        out: Output { data, row_stride: n, accumulate: false },
+    }
+    .run();
+    out
+}
+
+/// Shapes at and around the edges of tiles, words and blocks.
+const REDUCED: [[usize; 3]; 14] = [
+    [1, 1, 1],
+    [2, 3, 17],
+    [3, 5, 16],
+    [7, 6, 33],
+    [13, 7, 48],
+    [14, 64, 31],
+    [15, 65, 32],
+    [17, 127, 5],
+    [33, 383, 20],
+    [5, 768, 65],
+    [4, 769, 40],
+    [6, 1537, 19],
+    [3, 3071, 33],
+    [130, 66, 130],
+];
+
+#[test]
+fn products_in_bf16_are_those_of_rounded_operands() {
+    let mut failures = Vec::new();
+    for isa in isas() {
+        let mut random = Random::new(4);
+        for [m, k, n] in REDUCED {
+            let (a, b) = (vector(m * k, &mut random), vector(k * n, &mut random));
+            let bias = vector(n, &mut random);
+            let right = MatrixRef::row_major(&b, [k, n]);
+            let packed = PackedMatrix::pack(isa, Precision::Bf16, right);
+            assert_eq!(packed.precision(), Precision::Bf16);
+            let got = plain(&a, &packed, Some(&bias), m);
+            let [a, b] = [&a, &b].map(|x| x.iter().map(|x| round_to_bf16(*x)).collect::<Vec<_>>());
+            let start: Vec<f32> = bias.iter().copied().cycle().take(m * n).collect();
+            let what = format!("{isa}, {m}×{k}×{n}");
+            check(&what, &got, &oracle(&a, &b, &start, [m, k, n]), &mut failures);
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn largest<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
+    values.fold(0.0, |largest, x| largest.max(f64::from(x.abs())))
+}
+
+#[test]
+fn products_in_int8_are_off_by_half_a_unit_of_each_operand_at_most() {
+    let mut failures = Vec::new();
+    for isa in isas() {
+        let mut random = Random::new(5);
+        for [m, k, n] in REDUCED {
+            let (a, b) = (vector(m * k, &mut random), vector(k * n, &mut random));
+            let bias = vector(n, &mut random);
+            // Packed from either order of the right matrix.
+            let turned: Vec<f32> = (0..k * n).map(|i| b[i % k * n + i / k]).collect();
+            let right = MatrixRef::row_major(&turned, [n, k]).transposed();
+            let packed = PackedMatrix::pack(isa, Precision::Int8, right);
+            let got = plain(&a, &packed, Some(&bias), m);
+            let start: Vec<f32> = bias.iter().copied().cycle().take(m * n).collect();
+            let mut want = oracle(&a, &b, &start, [m, k, n]);
+            for (at, want) in want.iter_mut().enumerate() {
+                let (row, column) = (&a[at / n * k..][..k], b[at % n..].iter().step_by(n));
+                let (s_a, s_b) = (largest(row.iter()) / 127.0, largest(column.clone()) / 127.0);
+                want[1] += row.iter().zip(column).fold(0.0, |sum, (a, b)| {
+                    let [a, b] = [a, b].map(|x| f64::from(x.abs()));
+                    sum + 0.5 * (a * s_b + b * s_a) + 0.25 * s_a * s_b
+                });
+                // The quantised value itself is rounded in single precision.
+                want[1] *= 1.0 + 1e-5;
+            }
+            check(&format!("{isa}, {m}×{k}×{n}"), &got, &want, &mut failures);
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn products_in_int8_are_exact_for_operands_that_eight_bits_hold() {
+    for isa in isas() {
+        for [m, k, n] in REDUCED {
+            let mut random = Random::new(6);
+            let mut whole = |n: usize| -> Vec<f32> {
+                (0..n).map(|_| random.below(255) as f32 - 127.0).collect()
+            };
+            let (mut a, mut b) = (whole(m * k), whole(k * n));
+            // Each block of the depth has its own scale: the largest magnitude in each.
+            for row in a.chunks_mut(k) {
+                row.iter_mut().step_by(3).for_each(|x| *x = 127.0);
+                row[k - 1] = 127.0;
+            }
+            b[..n].fill(-127.0);
+            let right = MatrixRef::row_major(&b, [k, n]);
+            let packed = PackedMatrix::pack(isa, Precision::Int8, right);
+            let got = plain(&a, &packed, None, m);
+            for (at, got) in got.iter().enumerate() {
+                let terms = (0..k).map(|p| f64::from(a[at / n * k + p] * b[p * n + at % n]));
+                let want: f64 = terms.sum();
+                // Sums of up to three blocks, each a whole number times two scales of one.
+                let bound = 4.0 * 2f64.powi(-24) * 127.0 * 127.0 * k as f64;
+                let error = (f64::from(*got) - want).abs();
+                assert!(error <= bound, "{isa}, {m}×{k}×{n}, {at}: {got} for {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn products_in_int8_do_not_saturate() {
+    for isa in isas() {
+        let [m, k, n] = [15, 1536, 40];
+        for (a, b) in [(1.0, 1.0), (1.0, -1.0), (-1.0, 1.0), (-1.0, -1.0)] {
+            let (left, right) = (vec![a; m * k], vec![b; k * n]);
+            let right = MatrixRef::row_major(&right, [k, n]);
+            let packed = PackedMatrix::pack(isa, Precision::Int8, right);
+            for got in plain(&left, &packed, None, m) {
+                let want = a * b * k as f32;
+                assert!((got - want).abs() <= 1e-3, "{isa}: {got} for {want}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_of_zeros_and_rows_that_are_not_finite_stay_what_they_are() {
+    for (isa, precision) in isas().into_iter().flat_map(|isa| Precision::ALL.map(|p| (isa, p))) {
+        let [k, n] = [70, 33];
+        let mut random = Random::new(7);
+        let b = vector(k * n, &mut random);
+        let bias = vector(n, &mut random);
+        let mut a = vector(4 * k, &mut random);
+        a[k..2 * k].fill(0.0);
+        a[2 * k + 5] = f32::NAN;
+        let packed = PackedMatrix::pack(isa, precision, MatrixRef::row_major(&b, [k, n]));
+        let got = plain(&a, &packed, Some(&bias), 4);
+        let rows: Vec<&[f32]> = got.chunks(n).collect();
+        assert_eq!(rows[1], bias, "{isa}, {precision}");
+        assert!(rows[2].iter().all(|x| x.is_nan()), "{isa}, {precision}");
+        assert!([rows[0], rows[3]].concat().iter().all(|x| x.is_finite()), "{isa}, {precision}");
     }
 }

@@ -1,23 +1,85 @@
-//! AVX2 with FMA: eight lanes, sixteen registers.
+//! AVX2 with FMA: eight lanes, sixteen registers; with or without the dot product of 8-bit
+//! integers.
 #![allow(
     clippy::undocumented_unsafe_blocks,
-    reason = "each block is an intrinsic of AVX2 or FMA, and an `Avx2` exists only inside `run`, \
-              whose caller has proved both; pointers are vouched for by the trait's contract"
+    reason = "each block is an intrinsic of AVX2, FMA or AVX-VNNI, and an `Avx2` exists only \
+              inside a `run` whose caller has proved them; pointers are vouched for by the trait's contract"
 )]
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 
 use crate::simd::{Kernel, Simd};
 
-/// Proof that AVX2 and FMA may be used.
+/// Proof that AVX2 and FMA may be used, and the dot product of `D`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2<D>(PhantomData<D>);
 
 /// # Safety
 /// The CPU must have AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx2(()))
+    kernel.run(Avx2(PhantomData::<Widening>))
+}
+
+/// # Safety
+/// As for [`run`], and AVX-VNNI.
+#[target_feature(enable = "avx2,fma,avxvnni")]
+pub(crate) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(PhantomData::<Vnni>))
+}
+
+/// The bytes 0, 2, … as integers of sixteen bits.
+#[inline(always)]
+unsafe fn even(x: __m256i) -> __m256i {
+    unsafe { _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x)) }
+}
+
+/// The bytes 1, 3, … as integers of sixteen bits.
+#[inline(always)]
+unsafe fn odd(x: __m256i) -> __m256i {
+    unsafe { _mm256_srai_epi16::<8>(x) }
+}
+
+/// The dot product of words of 8-bit integers.
+pub(crate) trait Dots: Copy + Send + Sync + 'static {
+    const I8_OFFSET: u8;
+
+    /// # Safety
+    /// The CPU must have the instructions of this implementation.
+    unsafe fn i8(sum: __m256i, a: __m256i, b: __m256i) -> __m256i;
+}
+
+/// No instruction for it: operands are widened.
+#[derive(Clone, Copy)]
+pub(crate) struct Widening;
+
+impl Dots for Widening {
+    const I8_OFFSET: u8 = 0;
+
+    #[inline(always)]
+    unsafe fn i8(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        // Bytes widened to sixteen bits, of which the sum of two products fits 32. (The shorter
+        // `maddubs` saturates at sixteen bits.)
+        unsafe {
+            let even_products = _mm256_madd_epi16(even(a), even(b));
+            let odd_products = _mm256_madd_epi16(odd(a), odd(b));
+            _mm256_add_epi32(_mm256_add_epi32(sum, even_products), odd_products)
+        }
+    }
+}
+
+/// An instruction for 8-bit integers.
+#[derive(Clone, Copy)]
+pub(crate) struct Vnni;
+
+impl Dots for Vnni {
+    const I8_OFFSET: u8 = 128;
+
+    #[inline(always)]
+    unsafe fn i8(sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_dpbusd_avx_epi32(sum, a, b) }
+    }
 }
 
 /// A mask of the first `count` lanes.
@@ -36,11 +98,13 @@ unsafe fn power_of_two(n: __m256) -> __m256 {
     }
 }
 
-impl Simd for Avx2 {
+impl<D: Dots> Simd for Avx2<D> {
     const LANES: usize = 8;
     const TILE_ROWS: usize = 6;
     type F32 = __m256;
     type Mask = __m256;
+    type Words = __m256i;
+    const I8_OFFSET: u8 = D::I8_OFFSET;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
@@ -131,6 +195,56 @@ impl Simd for Avx2 {
         let first = self.round(self.mul(n, self.splat(0.5)));
         let second = self.sub(n, first);
         unsafe { self.mul(self.mul(a, power_of_two(first)), power_of_two(second)) }
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> __m256i {
+        unsafe { _mm256_set1_epi32(x as i32) }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u32) -> __m256i {
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+    #[inline(always)]
+    fn as_words(self, a: __m256) -> __m256i {
+        unsafe { _mm256_castps_si256(a) }
+    }
+    #[inline(always)]
+    fn as_f32(self, a: __m256i) -> __m256 {
+        unsafe { _mm256_castsi256_ps(a) }
+    }
+    #[inline(always)]
+    fn to_f32(self, a: __m256i) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_sub_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn lower_bf16(self, a: __m256i) -> __m256 {
+        unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)) }
+    }
+    #[inline(always)]
+    fn upper_bf16(self, a: __m256i) -> __m256 {
+        unsafe {
+            let high = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+            _mm256_castsi256_ps(_mm256_and_si256(a, high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, to: *mut u8, a: __m256) {
+        unsafe {
+            // The low bytes to the front of each half, and the two fronts side by side.
+            const FRONT: [i8; 16] = [0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1];
+            let front = _mm256_broadcastsi128_si256(_mm_loadu_si128(FRONT.as_ptr().cast()));
+            let bytes = _mm256_shuffle_epi8(_mm256_castps_si256(a), front);
+            let [low, high] = [_mm256_castsi256_si128(bytes), _mm256_extracti128_si256::<1>(bytes)];
+            _mm_storel_epi64(to.cast(), _mm_unpacklo_epi32(low, high));
+        }
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { D::i8(sum, a, b) }
     }
     #[inline(always)]
     fn sum(self, a: __m256) -> f32 {

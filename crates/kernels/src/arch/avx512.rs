@@ -1,23 +1,112 @@
-//! AVX-512F: sixteen lanes, thirty-two registers, masks.
+//! AVX-512: sixteen lanes, thirty-two registers, masks; with or without the dot products of bf16
+//! and of 8-bit integers.
 #![allow(
     clippy::undocumented_unsafe_blocks,
-    reason = "each block is an intrinsic of AVX-512F, and an `Avx512` exists only inside `run`, \
+    reason = "each block is an intrinsic of AVX-512, and an `Avx512` exists only inside a `run` \
               whose caller has proved it; pointers are vouched for by the trait's contract"
 )]
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
+use std::mem::transmute;
 
 use crate::simd::{Kernel, Simd};
 
-/// Proof that AVX-512F may be used.
+/// Proof that AVX-512F, BW and VL may be used, and the dot products of `D`.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512<D>(PhantomData<D>);
 
 /// # Safety
-/// The CPU must have AVX-512F.
-#[target_feature(enable = "avx512f,avx2,fma")]
+/// The CPU must have AVX-512F, BW and VL.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2,fma")]
 pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run(Avx512(()))
+    kernel.run(Avx512(PhantomData::<Widening>))
+}
+
+/// # Safety
+/// As for [`run`], and AVX512-VNNI.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma")]
+pub(crate) unsafe fn run_vnni<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(PhantomData::<Vnni>))
+}
+
+/// # Safety
+/// As for [`run`], and AVX512-BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(PhantomData::<Bf16>))
+}
+
+/// The bytes 0, 2, … as integers of sixteen bits.
+#[inline(always)]
+unsafe fn even(x: __m512i) -> __m512i {
+    unsafe { _mm512_srai_epi16::<8>(_mm512_slli_epi16::<8>(x)) }
+}
+
+/// The bytes 1, 3, … as integers of sixteen bits.
+#[inline(always)]
+unsafe fn odd(x: __m512i) -> __m512i {
+    unsafe { _mm512_srai_epi16::<8>(x) }
+}
+
+/// The dot products of words.
+pub(crate) trait Dots: Copy + Send + Sync + 'static {
+    const I8_OFFSET: u8 = 0;
+
+    /// # Safety
+    /// The CPU must have the instructions of this implementation.
+    #[inline(always)]
+    unsafe fn bf16(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        let s = Avx512(PhantomData::<Widening>);
+        let sum = s.mul_add(s.upper_bf16(a), s.upper_bf16(b), sum);
+        s.mul_add(s.lower_bf16(a), s.lower_bf16(b), sum)
+    }
+
+    /// # Safety
+    /// The CPU must have the instructions of this implementation.
+    #[inline(always)]
+    unsafe fn i8(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        // Bytes widened to sixteen bits, of which the sum of two products fits 32.
+        unsafe {
+            let even_products = _mm512_madd_epi16(even(a), even(b));
+            let odd_products = _mm512_madd_epi16(odd(a), odd(b));
+            _mm512_add_epi32(_mm512_add_epi32(sum, even_products), odd_products)
+        }
+    }
+}
+
+/// No instruction for either: operands are widened.
+#[derive(Clone, Copy)]
+pub(crate) struct Widening;
+
+impl Dots for Widening {}
+
+/// An instruction for 8-bit integers.
+#[derive(Clone, Copy)]
+pub(crate) struct Vnni;
+
+impl Dots for Vnni {
+    const I8_OFFSET: u8 = 128;
+
+    #[inline(always)]
+    unsafe fn i8(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(sum, a, b) }
+    }
+}
+
+/// An instruction for bf16.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+impl Dots for Bf16 {
+    #[inline(always)]
+    unsafe fn bf16(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        // SAFETY: both types are 64 bytes of any value.
+        unsafe {
+            let a = transmute::<__m512i, __m512bh>(a);
+            _mm512_dpbf16_ps(sum, a, transmute::<__m512i, __m512bh>(b))
+        }
+    }
 }
 
 #[inline(always)]
@@ -26,11 +115,13 @@ fn first_lanes(count: usize) -> __mmask16 {
     ((1u32 << count) - 1) as __mmask16
 }
 
-impl Simd for Avx512 {
+impl<D: Dots> Simd for Avx512<D> {
     const LANES: usize = 16;
     const TILE_ROWS: usize = 14;
     type F32 = __m512;
     type Mask = __mmask16;
+    type Words = __m512i;
+    const I8_OFFSET: u8 = D::I8_OFFSET;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -123,6 +214,53 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn scale(self, a: __m512, n: __m512) -> __m512 {
         unsafe { _mm512_scalef_ps(a, n) }
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> __m512i {
+        unsafe { _mm512_set1_epi32(x as i32) }
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u32) -> __m512i {
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+    #[inline(always)]
+    fn as_words(self, a: __m512) -> __m512i {
+        unsafe { _mm512_castps_si512(a) }
+    }
+    #[inline(always)]
+    fn as_f32(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_castsi512_ps(a) }
+    }
+    #[inline(always)]
+    fn to_f32(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_cvtepi32_ps(a) }
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_sub_epi32(a, b) }
+    }
+    #[inline(always)]
+    fn lower_bf16(self, a: __m512i) -> __m512 {
+        unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(a)) }
+    }
+    #[inline(always)]
+    fn upper_bf16(self, a: __m512i) -> __m512 {
+        unsafe {
+            let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+            _mm512_castsi512_ps(_mm512_and_si512(a, high))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, to: *mut u8, a: __m512) {
+        unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(a))) }
+    }
+    #[inline(always)]
+    fn dot_bf16(self, sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        unsafe { D::bf16(sum, a, b) }
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { D::i8(sum, a, b) }
     }
     #[inline(always)]
     fn sum(self, a: __m512) -> f32 {

@@ -23,6 +23,8 @@ impl Simd for Portable {
     const TILE_ROWS: usize = 4;
     type F32 = V;
     type Mask = [bool; 4];
+    type Words = [u32; 4];
+    const I8_OFFSET: u8 = 0;
 
     #[inline(always)]
     fn splat(self, x: f32) -> V {
@@ -121,6 +123,54 @@ impl Simd for Portable {
         let second = self.sub(n, first);
         let a = map2(a, first, |x, k| x * power_of_two(k));
         map2(a, second, |x, k| x * power_of_two(k))
+    }
+    #[inline(always)]
+    fn splat_word(self, x: u32) -> [u32; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load_words(self, from: *const u32) -> [u32; 4] {
+        // SAFETY: the caller vouches for four readable words; the alignment is not assumed.
+        unsafe { from.cast::<[u32; 4]>().read_unaligned() }
+    }
+    #[inline(always)]
+    fn as_words(self, a: V) -> [u32; 4] {
+        a.map(f32::to_bits)
+    }
+    #[inline(always)]
+    fn as_f32(self, a: [u32; 4]) -> V {
+        a.map(f32::from_bits)
+    }
+    #[inline(always)]
+    fn to_f32(self, a: [u32; 4]) -> V {
+        a.map(|x| x as i32 as f32)
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
+        std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
+    }
+    #[inline(always)]
+    fn lower_bf16(self, a: [u32; 4]) -> V {
+        a.map(|x| f32::from_bits(x << 16))
+    }
+    #[inline(always)]
+    fn upper_bf16(self, a: [u32; 4]) -> V {
+        a.map(|x| f32::from_bits(x & 0xffff_0000))
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, to: *mut u8, a: V) {
+        // SAFETY: the caller vouches for four writable bytes.
+        unsafe { to.cast::<[u8; 4]>().write_unaligned(a.map(|x| x.to_bits() as u8)) }
+    }
+    #[inline(always)]
+    fn dot_i8(self, sum: [u32; 4], a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
+        std::array::from_fn(|i| {
+            let (a, b) = (a[i].to_le_bytes(), b[i].to_le_bytes());
+            (0..4).fold(sum[i], |sum, byte| {
+                let product = i32::from(a[byte] as i8) * i32::from(b[byte] as i8);
+                sum.wrapping_add(product as u32)
+            })
+        })
     }
     #[inline(always)]
     fn sum(self, a: V) -> f32 {

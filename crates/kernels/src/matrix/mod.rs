@@ -6,9 +6,17 @@
 //! copied, 384 columns at a time, to a scratch buffer with a fixed row stride, so that the inner
 //! loop addresses all rows from one register and no power-of-two stride thrashes the cache.
 //!
+//! B may be stored in f32, bf16 or 8-bit integers ([`Precision`](crate::Precision)); blocks of x
+//! are brought into the same format as they are copied. All is done in words of 32 bits, of one,
+//! two or four numbers along the depth: a `Format` says how words are made, multiplied and summed,
+//! and everything else is the same code. The sums of 8-bit integers are turned into numbers after
+//! each block of the depth, with a scale for each row *of that block*: an outlier among a row's
+//! numbers coarsens only its own block.
+//!
 //! Every element of the result is bias + Σₖ xₖ·bₖ in the order of k, whatever the size of x and
 //! the number of threads: a row's result does not depend on the rows beside it.
 
+pub(crate) mod format;
 mod packed;
 mod product;
 mod tile;
@@ -69,12 +77,12 @@ impl<'a> MatrixRef<'a> {
     }
 }
 
-/// Rows of B that a tile runs over before its sums go back to memory. Longer blocks mean fewer
+/// Words of B's depth that a tile runs over before its sums go back to memory. Longer blocks mean fewer
 /// round trips of the sums; 384 × two vectors of a panel are 48 KiB in AVX-512, which stream from
 /// the second-level cache faster than the tile consumes them.
 const DEPTH_BLOCK: usize = 384;
 
-/// Cuts a depth of k into blocks of nearly equal size of at most [`DEPTH_BLOCK`].
+/// Cuts a depth of k words into blocks of nearly equal size of at most [`DEPTH_BLOCK`].
 fn depth_blocks(k: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
     crate::parallel::even_parts(k, k.div_ceil(DEPTH_BLOCK))
 }

@@ -1,24 +1,33 @@
 //! The packed form of the right-hand matrix of a product.
 
-use super::{DEPTH_BLOCK, MatrixRef, depth_blocks};
+use super::format::{self, Format};
+use super::{MatrixRef, depth_blocks};
 use crate::isa::Isa;
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::precision::{Int8Scale, Precision};
+use crate::simd::{Kernel, Simd, dispatch_i8};
 
 /// A cache line, so that the panels' vectors never straddle two.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct CacheLine([f32; 16]);
+struct CacheLine([u32; 16]);
 
 /// A matrix [k, n] in the order in which the product's inner loop reads it.
 ///
-/// Layout: for each block of the depth k, panel after panel; a panel holds two vectors' worth of
-/// columns (one, if no more are left), row after row, and is filled up with zeros.
+/// Layout: the depth k in words of one, two or four numbers, by the [`Precision`]; for each block
+/// of words, panel after panel; a panel holds two vectors' worth of columns (one, if no more are
+/// left), word after word, and is filled up with zeros.
 #[derive(Clone)]
 pub struct PackedMatrix {
     isa: Isa,
+    precision: Precision,
     k: usize,
     n: usize,
     lines: Vec<CacheLine>,
+    /// Of each column, for 8-bit integers; filled up to whole vectors.
+    scales: Vec<f32>,
+    /// For each block of the depth and each column, what the offset of the left operands adds to
+    /// a sum, for 8-bit integers.
+    corrections: Vec<u32>,
 }
 
 /// One panel: where it begins in a depth block of `rows` rows, and its columns.
@@ -40,15 +49,22 @@ pub(super) fn panel(n: usize, lanes: usize, index: usize) -> Panel {
     Panel { first_column, columns, vectors: columns.div_ceil(lanes) }
 }
 
-fn lanes(isa: Isa) -> usize {
-    struct Lanes;
-    impl Kernel for Lanes {
-        type Output = usize;
-        fn run<S: Simd>(self, _: S) -> usize {
-            S::LANES
+/// What packing has to know of an instruction set.
+#[derive(Clone, Copy)]
+struct Geometry {
+    lanes: usize,
+    i8_offset: u8,
+}
+
+fn geometry(isa: Isa) -> Geometry {
+    struct Ask;
+    impl Kernel for Ask {
+        type Output = Geometry;
+        fn run<S: Simd>(self, _: S) -> Geometry {
+            Geometry { lanes: S::LANES, i8_offset: S::I8_OFFSET }
         }
     }
-    dispatch(isa, Lanes)
+    dispatch_i8(isa, Ask)
 }
 
 /// Columns of the packed form, filled up to whole vectors.
@@ -58,39 +74,91 @@ pub(super) fn padded_columns(n: usize, lanes: usize) -> usize {
 
 impl PackedMatrix {
     /// Packs `b` [k, n] for the instruction set.
-    pub fn pack(isa: Isa, b: MatrixRef<'_>) -> PackedMatrix {
-        let mut packed = PackedMatrix { isa, k: 0, n: 0, lines: Vec::new() };
+    pub fn pack(isa: Isa, precision: Precision, b: MatrixRef<'_>) -> PackedMatrix {
+        let mut packed = PackedMatrix::empty(isa);
+        packed.precision = precision;
         packed.repack(b);
         packed
     }
 
-    /// An empty matrix, to be filled by [`PackedMatrix::repack`].
+    /// An empty matrix in f32, to be filled by [`PackedMatrix::repack`].
     pub fn empty(isa: Isa) -> PackedMatrix {
-        PackedMatrix { isa, k: 0, n: 0, lines: Vec::new() }
+        PackedMatrix {
+            isa,
+            precision: Precision::F32,
+            k: 0,
+            n: 0,
+            lines: Vec::new(),
+            scales: Vec::new(),
+            corrections: Vec::new(),
+        }
     }
 
     /// Packs `b` [k, n] in place of what was there, into the same memory where it is large enough.
     pub fn repack(&mut self, b: MatrixRef<'_>) {
-        let lanes = lanes(self.isa);
+        match self.precision {
+            Precision::F32 => self.repack_as::<format::F32>(b),
+            Precision::Bf16 => self.repack_as::<format::Bf16>(b),
+            Precision::Int8 => self.repack_as::<format::Int8>(b),
+        }
+    }
+
+    fn repack_as<F: Format>(&mut self, b: MatrixRef<'_>) {
+        let Geometry { lanes, i8_offset } = geometry(self.isa);
         (self.k, self.n) = (b.rows, b.columns);
-        let len = self.k * padded_columns(self.n, lanes);
-        self.lines.resize(len.div_ceil(16), CacheLine([0.0; 16]));
-        let out = self.values_mut();
+        let padded = padded_columns(self.n, lanes);
+        let words = self.k.div_ceil(F::PER_WORD);
+        if self.precision == Precision::Int8 {
+            self.measure_columns(b, padded);
+        }
+        self.lines.resize((words * padded).div_ceil(16), CacheLine([0; 16]));
+        let mut lines = std::mem::take(&mut self.lines);
+        let out = words_mut(&mut lines);
         let mut at = 0;
-        for rows in depth_blocks(b.rows) {
+        for depth in depth_blocks(words) {
             for index in 0..panel_count(b.columns, lanes) {
                 let panel = panel(b.columns, lanes, index);
                 let width = panel.vectors * lanes;
-                let to = &mut out[at..at + rows.len() * width];
+                let to = &mut out[at..at + depth.len() * width];
                 at += to.len();
-                pack_panel(b, rows.clone(), &panel, width, to);
+                if panel.columns < width {
+                    to.fill(0);
+                }
+                if F::PER_WORD == 1 {
+                    pack_numbers(b, depth.clone(), &panel, width, to);
+                } else {
+                    pack_words::<F>(b, depth.clone(), &panel, width, &self.scales, to);
+                }
+                if self.precision == Precision::Int8 {
+                    self.corrections.extend(corrections(to, width, i8_offset));
+                }
             }
         }
+        self.lines = lines;
+    }
+
+    /// The scale of each column, from its largest magnitude.
+    fn measure_columns(&mut self, b: MatrixRef<'_>, padded: usize) {
+        let mut largest = vec![0u32; padded];
+        for (column, largest) in largest.iter_mut().enumerate().take(b.columns) {
+            for row in 0..b.rows {
+                let x = b.data[row * b.row_stride + column * b.column_stride];
+                *largest = (*largest).max(x.to_bits() & 0x7fff_ffff);
+            }
+        }
+        self.scales.clear();
+        self.scales.extend(largest.iter().map(|bits| Int8Scale::of_largest(*bits).scale));
+        self.corrections.clear();
     }
 
     /// The instruction set whose tile this is the order of.
     pub fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// The format of the numbers.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// [k, n]
@@ -100,38 +168,46 @@ impl PackedMatrix {
 
     /// Bytes that the packed form takes.
     pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<CacheLine>()
+        self.lines.len() * size_of::<CacheLine>() + 4 * (self.scales.len() + self.corrections.len())
     }
 
-    pub(super) fn values(&self) -> &[f32] {
-        // SAFETY: a CacheLine is sixteen f32 without padding.
+    pub(super) fn words(&self) -> &[u32] {
+        // SAFETY: a CacheLine is sixteen words without padding.
         unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * 16) }
     }
 
-    fn values_mut(&mut self) -> &mut [f32] {
-        let len = self.lines.len() * 16;
-        // SAFETY: as above, and `self` is borrowed mutably.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), len) }
+    /// The scales of columns, empty unless of 8-bit integers.
+    pub(super) fn scales(&self) -> &[f32] {
+        &self.scales
+    }
+
+    /// The corrections by block of the depth and column, empty unless of 8-bit integers.
+    pub(super) fn corrections(&self) -> &[u32] {
+        &self.corrections
     }
 }
 
-/// Copies rows × the panel's columns of `b` to `to` [rows, width], zeros beyond the columns.
-fn pack_panel(
+fn words_mut(lines: &mut [CacheLine]) -> &mut [u32] {
+    let len = lines.len() * 16;
+    // SAFETY: a CacheLine is sixteen words without padding.
+    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }
+}
+
+/// Copies rows × the panel's columns of `b` to `to` [rows, width].
+fn pack_numbers(
     b: MatrixRef<'_>,
     rows: std::ops::Range<usize>,
     panel: &Panel,
     width: usize,
-    to: &mut [f32],
+    to: &mut [u32],
 ) {
-    debug_assert!(rows.len() <= DEPTH_BLOCK);
-    if panel.columns < width {
-        to.fill(0.0);
-    }
     let first = panel.first_column;
     if b.column_stride == 1 {
         for (row, to) in rows.zip(to.chunks_exact_mut(width)) {
             let from = &b.data[row * b.row_stride + first..][..panel.columns];
-            to[..panel.columns].copy_from_slice(from);
+            for (word, x) in to.iter_mut().zip(from) {
+                *word = x.to_bits();
+            }
         }
     } else {
         // Columns are far apart in memory: read each in turn, eight rows of the panel at a time,
@@ -141,9 +217,48 @@ fn pack_panel(
             for column in 0..panel.columns {
                 let from = (first + column) * b.column_stride;
                 for row in part.clone() {
-                    to[(row - rows.start) * width + column] = b.data[row * b.row_stride + from];
+                    let x = b.data[row * b.row_stride + from];
+                    to[(row - rows.start) * width + column] = x.to_bits();
                 }
             }
         }
     }
+}
+
+/// Packs the panel's columns of `b` to `to` [words, width], for formats of several numbers a word.
+fn pack_words<F: Format>(
+    b: MatrixRef<'_>,
+    words: std::ops::Range<usize>,
+    panel: &Panel,
+    width: usize,
+    scales: &[f32],
+    to: &mut [u32],
+) {
+    for start in words.clone().step_by(8) {
+        let part = start..words.end.min(start + 8);
+        for column in 0..panel.columns {
+            let n = panel.first_column + column;
+            let from = n * b.column_stride;
+            let scale = Int8Scale::of_scale(scales.get(n).copied().unwrap_or_default());
+            for word in part.clone() {
+                let mut values = [0.0; 4];
+                let rows = word * F::PER_WORD..b.rows.min((word + 1) * F::PER_WORD);
+                for (value, row) in values.iter_mut().zip(rows) {
+                    *value = b.data[row * b.row_stride + from];
+                }
+                to[(word - words.start) * width + column] = F::right_word(values, scale);
+            }
+        }
+    }
+}
+
+/// What `offset` on every left operand adds to the sum of each column of packed `words`.
+fn corrections(words: &[u32], width: usize, offset: u8) -> Vec<u32> {
+    let mut sums = vec![0i32; width];
+    for row in words.chunks_exact(width) {
+        for (sum, word) in sums.iter_mut().zip(row) {
+            *sum += word.to_le_bytes().iter().map(|byte| i32::from(*byte as i8)).sum::<i32>();
+        }
+    }
+    sums.iter().map(|sum| (sum * i32::from(offset)) as u32).collect()
 }

@@ -1,14 +1,17 @@
 //! The product itself: blocks, threads and what happens to a tile before it leaves the cache.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::format::{self, Format, Scales};
 use super::packed::{padded_columns, panel, panel_count};
-use super::tile::{self, LEFT_STRIDE, Start, Tile};
+use super::tile::{self, Start, Tile, left_stride};
 use super::{MatrixRef, PackedMatrix, depth_blocks};
 use crate::activation::Activation;
 use crate::parallel::{self, Shared, even_parts};
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::precision::Precision;
+use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
 
 /// What is done to the sums z [m, n] of a product before they leave the cache.
 pub enum Epilogue<'a> {
@@ -50,7 +53,8 @@ impl<'a> Product<'a> {
     /// Computes the product over the threads of the current pool.
     ///
     /// # Panics
-    /// If the shapes do not fit, or both a bias and `accumulate` are asked for.
+    /// If the shapes do not fit, both a bias and `accumulate` are asked for, or the columns of
+    /// `left` are apart while `right` is not in f32.
     pub fn run(self) {
         let [m, n] = self.check();
         if m == 0 || n == 0 {
@@ -64,7 +68,7 @@ impl<'a> Product<'a> {
             // The buffer is borrowed out here: a closure inside of a kernel would be compiled
             // without the instruction set's features.
             LEFT.with_borrow_mut(|scratch| {
-                dispatch(isa, RunBlock { product: &shared, rows, panels, scratch });
+                RunBlock { product: &shared, rows, panels, scratch }.dispatch();
             });
         });
     }
@@ -82,27 +86,33 @@ impl<'a> Product<'a> {
     ) {
         let ([m, k], [right_k, n]) = (left.shape(), right.shape());
         assert_eq!(k, right_k, "the depths of a product");
+        assert!(right.precision() == Precision::F32 || left.column_stride == 1);
         if m > 0 && n > 0 {
             let product = &SharedProduct {
                 left: left.data.as_ptr(),
                 left_strides: [left.row_stride, left.column_stride],
                 k,
                 n,
-                right: right.values().as_ptr(),
+                right,
                 bias: None,
                 out,
                 out_stride: stride,
                 accumulate: false,
                 epilogue: SharedEpilogue::None,
             };
-            let isa = right.isa();
-            LEFT.with_borrow_mut(|scratch| dispatch(isa, RunAll { product, m, n, scratch }));
+            LEFT.with_borrow_mut(|scratch| {
+                for rows in even_parts(m, m.div_ceil(ROW_BLOCK)) {
+                    RunBlock { product, rows, panels: 0..usize::MAX, scratch }.dispatch();
+                }
+            });
         }
     }
 
     fn check(&self) -> [usize; 2] {
         let ([m, k], [right_k, n]) = (self.left.shape(), self.right.shape());
         assert_eq!(k, right_k, "the depths of a product");
+        let words = self.right.precision() != Precision::F32;
+        assert!(!words || self.left.column_stride == 1, "left columns apart in reduced precision");
         if let Some(bias) = self.bias {
             assert_eq!(bias.len(), n, "the bias of a product");
             assert!(!self.out.accumulate, "a bias on top of what is there");
@@ -126,7 +136,7 @@ impl<'a> Product<'a> {
             left_strides: [self.left.row_stride, self.left.column_stride],
             k: self.left.columns,
             n: self.right.shape()[1],
-            right: self.right.values().as_ptr(),
+            right: self.right,
             bias: self.bias.map(<[f32]>::as_ptr),
             out: self.out.data.as_mut_ptr(),
             out_stride: self.out.row_stride,
@@ -150,7 +160,7 @@ struct SharedProduct<'a> {
     left_strides: [usize; 2],
     k: usize,
     n: usize,
-    right: *const f32,
+    right: &'a PackedMatrix,
     bias: Option<*const f32>,
     out: *mut f32,
     out_stride: usize,
@@ -218,95 +228,97 @@ impl Kernel for MakePlan {
 }
 
 thread_local! {
-    static LEFT: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
-struct RunAll<'a> {
+/// Rows × panels of the result, one block of the depth after another.
+struct RunBlock<'a> {
     product: &'a SharedProduct<'a>,
-    m: usize,
-    n: usize,
-    scratch: &'a mut Vec<f32>,
+    rows: Range<usize>,
+    /// Those of them that exist.
+    panels: Range<usize>,
+    scratch: &'a mut Vec<u32>,
 }
 
-impl Kernel for RunAll<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let panels = panel_count(self.n, S::LANES);
-        let step = ROW_BLOCK / S::TILE_ROWS * S::TILE_ROWS;
-        for rows in even_parts(self.m, self.m.div_ceil(step)) {
-            run_block(s, self.product, rows, 0..panels, self.scratch);
+/// The same in one format.
+struct RunAs<'a, F>(RunBlock<'a>, PhantomData<F>);
+
+impl RunBlock<'_> {
+    /// With the instructions that the format asks for.
+    fn dispatch(self) {
+        let right = self.product.right;
+        match right.precision() {
+            Precision::F32 => dispatch(right.isa(), RunAs(self, PhantomData::<format::F32>)),
+            Precision::Bf16 => match NativeBf16::of(right.isa()) {
+                Some(native) => native.run(RunAs(self, PhantomData::<format::Bf16>)),
+                None => dispatch(right.isa(), RunAs(self, PhantomData::<format::WidenedBf16>)),
+            },
+            Precision::Int8 => dispatch_i8(right.isa(), RunAs(self, PhantomData::<format::Int8>)),
         }
     }
 }
 
-struct RunBlock<'a> {
-    product: &'a SharedProduct<'a>,
-    rows: Range<usize>,
-    panels: Range<usize>,
-    scratch: &'a mut Vec<f32>,
-}
-
-impl Kernel for RunBlock<'_> {
+impl<F: Format> Kernel for RunAs<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        run_block(s, self.product, self.rows, self.panels, self.scratch);
-    }
-}
-
-/// Rows × panels of the result, one block of the depth after another.
-#[inline(always)]
-fn run_block<S: Simd>(
-    s: S,
-    p: &SharedProduct<'_>,
-    rows: Range<usize>,
-    panels: Range<usize>,
-    scratch: &mut Vec<f32>,
-) {
-    let need = rows.len() * LEFT_STRIDE;
-    if scratch.len() < need {
-        scratch.resize(need, 0.0);
-    }
-    let tiles = rows.len().div_ceil(S::TILE_ROWS);
-    let padded = padded_columns(p.n, S::LANES);
-    if p.k == 0 {
-        // No depth block would write the result.
-        fill_start(p, rows.clone(), S::LANES, panels.clone());
-    }
-    for depth in depth_blocks(p.k) {
-        let (first, last) = (depth.start == 0, depth.end == p.k);
-        copy_left(p, rows.clone(), depth.clone(), scratch);
-        for index in panels.clone() {
-            let panel = panel(p.n, S::LANES, index);
-            let column = panel.first_column;
-            let start = match p.bias {
-                _ if p.accumulate || !first => Start::Result,
-                // SAFETY: the bias has n numbers and `column` < n.
-                Some(bias) => Start::Bias(unsafe { bias.add(column) }),
-                None => Start::Zero,
-            };
-            for (t, part) in even_parts(rows.len(), tiles).enumerate() {
-                let row = rows.start + part.start;
-                // SAFETY: `check` has verified the shapes; this task alone writes these rows and
-                // columns, and `scratch` holds the copied rows.
-                unsafe {
-                    let at = row * p.out_stride + column;
-                    let width = panel.vectors * S::LANES;
-                    let packed = p.right.add(depth.start * padded + depth.len() * column);
-                    let tile = Tile {
-                        depth: depth.len(),
-                        left: scratch.as_ptr().add(part.start * LEFT_STRIDE),
-                        panel: packed,
-                        ahead: packed.wrapping_add(depth.len() * width + t % 2 * 16),
-                        out: p.out.add(at),
-                        out_stride: p.out_stride,
-                        columns: panel.columns,
-                        start,
-                    };
-                    tile::compute(s, part.len(), panel.vectors, tile);
-                    if last {
-                        finish(s, p, row..row + part.len(), column, panel.columns);
+        let RunAs(RunBlock { product: p, rows, panels, scratch }, _) = self;
+        let panels = panels.start..panels.end.min(panel_count(p.n, S::LANES));
+        // The copied rows, and behind them a scale for each.
+        let scales_at = rows.len() * left_stride::<F>();
+        if scratch.len() < scales_at + rows.len() {
+            scratch.resize(scales_at + rows.len(), 0);
+        }
+        let tiles = rows.len().div_ceil(S::TILE_ROWS);
+        let padded = padded_columns(p.n, S::LANES);
+        if p.k == 0 {
+            // No depth block would write the result.
+            fill_start(p, rows.clone(), S::LANES, panels.clone());
+        }
+        let words = p.k.div_ceil(F::PER_WORD);
+        let right = p.right.words().as_ptr();
+        let (columns, corrections) = (p.right.scales().as_ptr(), p.right.corrections().as_ptr());
+        for (block, depth) in depth_blocks(words).enumerate() {
+            let (first, last) = (depth.start == 0, depth.end == words);
+            copy_left::<S, F>(s, p, rows.clone(), depth.clone(), scratch);
+            for index in panels.clone() {
+                let panel = panel(p.n, S::LANES, index);
+                let column = panel.first_column;
+                let start = match p.bias {
+                    _ if p.accumulate || !first => Start::Result,
+                    // SAFETY: the bias has n numbers and `column` < n.
+                    Some(bias) => Start::Bias(unsafe { bias.add(column) }),
+                    None => Start::Zero,
+                };
+                for (t, part) in even_parts(rows.len(), tiles).enumerate() {
+                    let row = rows.start + part.start;
+                    // SAFETY: `check` has verified the shapes; this task alone writes these rows
+                    // and columns, and `scratch` holds the copied rows and their scales. The
+                    // scales of columns are empty, and wrapping, where the format has none.
+                    unsafe {
+                        let at = row * p.out_stride + column;
+                        let width = panel.vectors * S::LANES;
+                        let packed = right.add(depth.start * padded + depth.len() * column);
+                        let scales = scratch.as_ptr().add(scales_at + part.start).cast();
+                        let tile = Tile {
+                            depth: depth.len(),
+                            left: scratch.as_ptr().add(part.start * left_stride::<F>()),
+                            panel: packed,
+                            scales: Scales {
+                                rows: scales,
+                                columns: columns.wrapping_add(column),
+                                corrections: corrections.wrapping_add(block * padded + column),
+                            },
+                            ahead: packed.wrapping_add(depth.len() * width + t % 2 * 16),
+                            out: p.out.add(at),
+                            out_stride: p.out_stride,
+                            columns: panel.columns,
+                            start,
+                        };
+                        tile::compute::<S, F>(s, part.len(), panel.vectors, tile);
+                        if last {
+                            finish(s, p, row..row + part.len(), column, panel.columns);
+                        }
                     }
                 }
             }
@@ -334,26 +346,33 @@ fn fill_start(p: &SharedProduct<'_>, rows: Range<usize>, lanes: usize, panels: R
     }
 }
 
-/// Copies rows × depth of the left matrix to `scratch`, with a row stride of [`LEFT_STRIDE`].
+/// Brings rows × words of the left matrix into the format: to `scratch`, with a row stride of
+/// [`left_stride`], and each row's scale behind them.
 #[inline(always)]
-fn copy_left(p: &SharedProduct<'_>, rows: Range<usize>, depth: Range<usize>, scratch: &mut [f32]) {
+fn copy_left<S: Simd, F: Format>(
+    s: S,
+    p: &SharedProduct<'_>,
+    rows: Range<usize>,
+    words: Range<usize>,
+    scratch: &mut [u32],
+) {
     let [row_stride, column_stride] = p.left_strides;
-    // SAFETY: `MatrixRef::new` has verified that rows × depth lie within the left matrix, and
-    // `scratch` holds rows·LEFT_STRIDE numbers with depth ≤ DEPTH_BLOCK < LEFT_STRIDE.
-    unsafe {
-        let from = p.left.add(rows.start * row_stride + depth.start * column_stride);
-        let to = scratch.as_mut_ptr();
-        if column_stride == 1 {
-            for r in 0..rows.len() {
-                let to = to.add(r * LEFT_STRIDE);
-                std::ptr::copy_nonoverlapping(from.add(r * row_stride), to, depth.len());
-            }
-        } else {
-            for k in 0..depth.len() {
-                let from = from.add(k * column_stride);
-                for r in 0..rows.len() {
-                    *to.add(r * LEFT_STRIDE + k) = *from.add(r * row_stride);
-                }
+    let depth = words.start * F::PER_WORD..p.k.min(words.end * F::PER_WORD);
+    // SAFETY: `MatrixRef::new` has verified that rows × depth lie within the left matrix.
+    let from = unsafe { p.left.add(rows.start * row_stride + depth.start * column_stride) };
+    let (copied, scales) = scratch.split_at_mut(rows.len() * left_stride::<F>());
+    if column_stride == 1 {
+        for (r, to) in copied.chunks_exact_mut(left_stride::<F>()).enumerate() {
+            // SAFETY: as above.
+            let row = unsafe { std::slice::from_raw_parts(from.add(r * row_stride), depth.len()) };
+            scales[r] = F::left_words(s, row, &mut to[..words.len() * F::PARTS]).to_bits();
+        }
+    } else {
+        // Numbers apart, in f32 only: `check` has refused the others.
+        for k in 0..depth.len() {
+            for (r, to) in copied.chunks_exact_mut(left_stride::<F>()).enumerate() {
+                // SAFETY: as above.
+                to[k] = unsafe { *from.add(k * column_stride + r * row_stride) }.to_bits();
             }
         }
     }

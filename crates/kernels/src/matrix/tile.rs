@@ -1,11 +1,14 @@
 //! The inner loop: a tile of the result in registers.
 
 use super::DEPTH_BLOCK;
+use super::format::{ColumnScales, Format, Scales};
 use crate::simd::Simd;
 
-/// Numbers from one row of the copied block of the left matrix to the next: the block's depth plus
+/// Words from one row of the copied block of the left matrix to the next: the block's depth plus
 /// one cache line, so that the rows of a tile fall into different cache sets.
-pub(super) const LEFT_STRIDE: usize = DEPTH_BLOCK + 16;
+pub(super) const fn left_stride<F: Format>() -> usize {
+    DEPTH_BLOCK * F::PARTS + 16
+}
 
 /// What is added to the sums.
 #[derive(Clone, Copy)]
@@ -17,14 +20,16 @@ pub(super) enum Start {
     Result,
 }
 
-/// The operands of a tile; `left` has a row stride of [`LEFT_STRIDE`].
+/// The operands of a tile; `left` has a row stride of [`left_stride`].
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
+    /// Words.
     pub(super) depth: usize,
-    pub(super) left: *const f32,
-    pub(super) panel: *const f32,
+    pub(super) left: *const u32,
+    pub(super) panel: *const u32,
+    pub(super) scales: Scales,
     /// The panel to come, of which every second cache line is fetched meanwhile.
-    pub(super) ahead: *const f32,
+    pub(super) ahead: *const u32,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
     pub(super) columns: usize,
@@ -37,15 +42,15 @@ pub(super) struct Tile {
 /// The pointers must be valid for those shapes, `rows` in 1..=TILE_ROWS, `vectors` 1 or 2 and
 /// `columns` in (vectors − 1)·LANES+1..=vectors·LANES.
 #[inline(always)]
-pub(super) unsafe fn compute<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
+pub(super) unsafe fn compute<S: Simd, F: Format>(s: S, rows: usize, vectors: usize, tile: Tile) {
     macro_rules! by_rows {
         ($($r:literal)*) => {
             match (rows, vectors) {
                 $(
                     // SAFETY: the caller's contract, with the row count as a constant.
-                    ($r, 2) if $r <= S::TILE_ROWS => unsafe { fixed::<S, $r, 2>(s, tile) },
+                    ($r, 2) if $r <= S::TILE_ROWS => unsafe { fixed::<S, F, $r, 2>(s, tile) },
                     // SAFETY: as above.
-                    ($r, _) if $r <= S::TILE_ROWS => unsafe { fixed::<S, $r, 1>(s, tile) },
+                    ($r, _) if $r <= S::TILE_ROWS => unsafe { fixed::<S, F, $r, 1>(s, tile) },
                 )*
                 _ => unreachable!("a tile of {rows} rows"),
             }
@@ -57,7 +62,7 @@ pub(super) unsafe fn compute<S: Simd>(s: S, rows: usize, vectors: usize, tile: T
 /// # Safety
 /// As for [`compute`].
 #[inline(always)]
-unsafe fn fixed<S: Simd, const R: usize, const V: usize>(s: S, t: Tile) {
+unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Tile) {
     // SAFETY: every access lies within the shapes that the caller vouches for: rows < R, columns
     // by whole vectors but the last, which the part variants cut at `columns`.
     unsafe {
@@ -69,75 +74,91 @@ unsafe fn fixed<S: Simd, const R: usize, const V: usize>(s: S, t: Tile) {
                 s.prefetch(t.out.add(r * t.out_stride));
             }
         }
-        let mut sums = [[s.splat(0.0); V]; R];
+        let mut sums = [[F::zero(s); V]; R];
         let (mut left, mut panel, mut ahead) = (t.left, t.panel, t.ahead);
         for _ in 0..t.depth {
-            let mut b = [s.splat(0.0); V];
-            for (v, b) in b.iter_mut().enumerate() {
-                *b = s.load(panel.add(v * lanes));
-            }
-            for (r, row) in sums.iter_mut().enumerate() {
-                let a = s.splat(*left.add(r * LEFT_STRIDE));
-                for (sum, b) in row.iter_mut().zip(b) {
-                    *sum = s.mul_add(a, b, *sum);
+            for part in 0..F::PARTS {
+                let mut b = [s.splat_word(0); V];
+                for (v, b) in b.iter_mut().enumerate() {
+                    *b = F::part(s, s.load_words(panel.add(v * lanes)), part);
+                }
+                for (r, row) in sums.iter_mut().enumerate() {
+                    let a = s.splat_word(*left.add(r * left_stride::<F>() + part));
+                    for (sum, b) in row.iter_mut().zip(b) {
+                        *sum = F::multiply_add(s, a, b, *sum);
+                    }
                 }
             }
-            s.prefetch_far(ahead);
+            s.prefetch_far(ahead.cast());
             ahead = ahead.wrapping_add(V * lanes);
-            left = left.add(1);
+            left = left.add(F::PARTS);
             panel = panel.add(V * lanes);
         }
-        // Each loop is small enough to be unrolled whole: that keeps the sums in registers.
+        let mut scales = [ColumnScales::none(s); V];
+        for (v, scales) in scales.iter_mut().enumerate() {
+            *scales = F::column_scales(s, t.scales, v);
+        }
+        let mut numbers = [[s.splat(0.0); V]; R];
+        for r in 0..R {
+            for v in 0..V {
+                numbers[r][v] = F::numbers(s, sums[r][v], t.scales, r, scales[v]);
+            }
+        }
+        // Each loop is small enough to be unrolled whole: that keeps the numbers in registers.
         macro_rules! each {
-            ($at:ident, $v:ident, $sum:ident => $store:expr) => {
-                for (r, row) in sums.iter().enumerate() {
-                    for ($v, $sum) in row.iter().enumerate() {
+            ($at:ident, $v:ident, $number:ident => $store:expr) => {
+                for (r, row) in numbers.iter().enumerate() {
+                    for ($v, $number) in row.iter().enumerate() {
                         let $at = t.out.add(r * t.out_stride + $v * lanes);
                         $store;
                     }
                 }
             };
         }
+        let mut bias = [s.splat(0.0); V];
+        if let Start::Bias(from) = t.start {
+            for (v, bias) in bias.iter_mut().enumerate() {
+                *bias = load(s, from.add(v * lanes), v + 1 == V, last);
+            }
+        }
         if last == lanes {
             match t.start {
-                Start::Zero => each!(at, _v, sum => s.store(at, *sum)),
-                Start::Bias(bias) => {
-                    let mut b = [s.splat(0.0); V];
-                    for (v, b) in b.iter_mut().enumerate() {
-                        *b = s.load(bias.add(v * lanes));
-                    }
-                    each!(at, v, sum => s.store(at, s.add(*sum, b[v])));
-                }
-                Start::Result => each!(at, _v, sum => s.store(at, s.add(*sum, s.load(at)))),
+                Start::Zero => each!(at, _v, x => s.store(at, *x)),
+                Start::Bias(_) => each!(at, v, x => s.store(at, s.add(*x, bias[v]))),
+                Start::Result => each!(at, _v, x => s.store(at, s.add(*x, s.load(at)))),
             }
         } else {
             // The last vector has columns beyond the matrix.
-            let whole = |v: usize| v + 1 < V;
+            let end = V - 1;
             match t.start {
-                Start::Zero => {}
-                Start::Bias(bias) => {
-                    let mut b = [s.splat(0.0); V];
-                    for (v, b) in b.iter_mut().enumerate() {
-                        let from = bias.add(v * lanes);
-                        *b = if whole(v) { s.load(from) } else { s.load_part(from, last) };
-                    }
-                    for row in &mut sums {
-                        for (sum, b) in row.iter_mut().zip(b) {
-                            *sum = s.add(*sum, b);
-                        }
-                    }
+                Start::Zero => each!(at, v, x => store(s, at, *x, v == end, last)),
+                Start::Bias(_) => {
+                    each!(at, v, x => store(s, at, s.add(*x, bias[v]), v == end, last));
                 }
-                Start::Result => {
-                    for (r, row) in sums.iter_mut().enumerate() {
-                        for (v, sum) in row.iter_mut().enumerate() {
-                            let at = t.out.add(r * t.out_stride + v * lanes);
-                            let c = if whole(v) { s.load(at) } else { s.load_part(at, last) };
-                            *sum = s.add(*sum, c);
-                        }
-                    }
-                }
+                Start::Result => each!(at, v, x => {
+                    store(s, at, s.add(*x, load(s, at, v == end, last)), v == end, last)
+                }),
             }
-            each!(at, v, sum => if whole(v) { s.store(at, *sum) } else { s.store_part(at, *sum, last) });
         }
     }
+}
+
+/// A vector, or its first `count` lanes if it is the `last` of a row and has no more.
+///
+/// # Safety
+/// So many numbers must be readable.
+#[inline(always)]
+unsafe fn load<S: Simd>(s: S, from: *const f32, last: bool, count: usize) -> S::F32 {
+    // SAFETY: the caller's contract.
+    unsafe { if last && count < S::LANES { s.load_part(from, count) } else { s.load(from) } }
+}
+
+/// Stores what [`load`] reads.
+///
+/// # Safety
+/// So many numbers must be writable.
+#[inline(always)]
+unsafe fn store<S: Simd>(s: S, to: *mut f32, x: S::F32, last: bool, count: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { if last && count < S::LANES { s.store_part(to, x, count) } else { s.store(to, x) } }
 }

@@ -1,0 +1,301 @@
+//! The formats of a product's operands: what a word of 32 bits holds, and how two are multiplied.
+//!
+//! The tile knows words only. A format says how numbers become words, on the right (packed once)
+//! and on the left (copied block by block), how a word of each adds to a sum, and how a sum
+//! becomes a number.
+
+use crate::precision::{Int8Scale, bf16_bits, largest_magnitude_bits};
+use crate::simd::Simd;
+
+/// What turns the sums of a tile into numbers, for [`Int8`] only.
+#[derive(Clone, Copy)]
+pub(crate) struct Scales {
+    /// One for each row of the tile.
+    pub(crate) rows: *const f32,
+    /// One for each column of the panel.
+    pub(crate) columns: *const f32,
+    /// What the offset of the left operands has added to the sums of each column of the panel.
+    pub(crate) corrections: *const u32,
+}
+
+/// The part of the [`Scales`] that belongs to a vector of columns.
+#[derive(Clone, Copy)]
+pub(crate) struct ColumnScales<S: Simd> {
+    columns: S::F32,
+    corrections: S::Words,
+}
+
+impl<S: Simd> ColumnScales<S> {
+    #[inline(always)]
+    pub(crate) fn none(s: S) -> ColumnScales<S> {
+        ColumnScales { columns: s.splat(0.0), corrections: s.splat_word(0) }
+    }
+}
+
+/// How a word is read.
+pub(crate) trait Format: Copy + Send + Sync + 'static {
+    /// Numbers in a word of the right matrix.
+    const PER_WORD: usize;
+    /// Words of the left rows that meet a word of the right matrix, each a part of it.
+    const PARTS: usize = 1;
+    /// A vector of sums.
+    type Sum<S: Simd>: Copy;
+
+    fn zero<S: Simd>(s: S) -> Self::Sum<S>;
+
+    /// Part `part` of words of the right matrix.
+    #[inline(always)]
+    fn part<S: Simd>(_: S, b: S::Words, _: usize) -> S::Words {
+        b
+    }
+
+    /// sum + a·b, over the numbers of the words.
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: Self::Sum<S>) -> Self::Sum<S>;
+
+    /// The scales of vector `vector` of the panel.
+    ///
+    /// # Safety
+    /// They must be readable there, a whole vector of them, if the format has any.
+    #[inline(always)]
+    unsafe fn column_scales<S: Simd>(s: S, _: Scales, _: usize) -> ColumnScales<S> {
+        ColumnScales::none(s)
+    }
+
+    /// The numbers that sums of row `row` of the tile stand for.
+    ///
+    /// # Safety
+    /// The row's scale must be readable, if the format has any.
+    unsafe fn numbers<S: Simd>(
+        s: S,
+        sums: Self::Sum<S>,
+        scales: Scales,
+        row: usize,
+        columns: ColumnScales<S>,
+    ) -> S::F32;
+
+    /// A word of the right matrix, of PER_WORD consecutive numbers of a column with this scale.
+    fn right_word(values: [f32; 4], scale: Int8Scale) -> u32;
+
+    /// The words of a part of a left row, and the scale of that part. What is beyond the row's end
+    /// in the last word meets zeros on the right and may be any finite number.
+    ///
+    /// # Panics
+    /// If `words` do not hold `row`.
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> f32;
+}
+
+/// A word is a number.
+#[derive(Clone, Copy)]
+pub(crate) struct F32;
+
+impl Format for F32 {
+    const PER_WORD: usize = 1;
+    type Sum<S: Simd> = S::F32;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::F32 {
+        s.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
+        s.mul_add(s.as_f32(a), s.as_f32(b), sum)
+    }
+
+    #[inline(always)]
+    unsafe fn numbers<S: Simd>(
+        _: S,
+        sums: S::F32,
+        _: Scales,
+        _: usize,
+        _: ColumnScales<S>,
+    ) -> S::F32 {
+        sums
+    }
+
+    #[inline(always)]
+    fn right_word(values: [f32; 4], _: Int8Scale) -> u32 {
+        values[0].to_bits()
+    }
+
+    #[inline(always)]
+    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> f32 {
+        for (x, word) in row.iter().zip(words) {
+            *word = x.to_bits();
+        }
+        1.0
+    }
+}
+
+/// A word is two bf16, the first in its lower half, and an instruction multiplies both.
+#[derive(Clone, Copy)]
+pub(crate) struct Bf16;
+
+impl Format for Bf16 {
+    const PER_WORD: usize = 2;
+    type Sum<S: Simd> = S::F32;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::F32 {
+        s.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
+        s.dot_bf16(sum, a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn numbers<S: Simd>(
+        _: S,
+        sums: S::F32,
+        _: Scales,
+        _: usize,
+        _: ColumnScales<S>,
+    ) -> S::F32 {
+        sums
+    }
+
+    #[inline(always)]
+    fn right_word(values: [f32; 4], _: Int8Scale) -> u32 {
+        u32::from(bf16_bits(values[0])) | u32::from(bf16_bits(values[1])) << 16
+    }
+
+    #[inline(always)]
+    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> f32 {
+        let (pairs, rest) = row.as_chunks::<2>();
+        for ([first, second], word) in pairs.iter().zip(&mut *words) {
+            *word = u32::from(bf16_bits(*first)) | u32::from(bf16_bits(*second)) << 16;
+        }
+        if let [last] = rest {
+            words[pairs.len()] = u32::from(bf16_bits(*last));
+        }
+        1.0
+    }
+}
+
+/// A word of the right matrix is two bf16, as in [`Bf16`]; each is widened and meets a number of its
+/// own on the left, rounded to bf16.
+#[derive(Clone, Copy)]
+pub(crate) struct WidenedBf16;
+
+impl Format for WidenedBf16 {
+    const PER_WORD: usize = 2;
+    const PARTS: usize = 2;
+    type Sum<S: Simd> = S::F32;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::F32 {
+        s.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn part<S: Simd>(s: S, b: S::Words, part: usize) -> S::Words {
+        s.as_words(if part == 0 { s.lower_bf16(b) } else { s.upper_bf16(b) })
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
+        s.mul_add(s.as_f32(a), s.as_f32(b), sum)
+    }
+
+    #[inline(always)]
+    unsafe fn numbers<S: Simd>(
+        _: S,
+        sums: S::F32,
+        _: Scales,
+        _: usize,
+        _: ColumnScales<S>,
+    ) -> S::F32 {
+        sums
+    }
+
+    #[inline(always)]
+    fn right_word(values: [f32; 4], scale: Int8Scale) -> u32 {
+        Bf16::right_word(values, scale)
+    }
+
+    #[inline(always)]
+    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> f32 {
+        for (x, word) in row.iter().zip(&mut *words) {
+            *word = u32::from(bf16_bits(*x)) << 16;
+        }
+        // Of an odd row the second half of the last word meets zeros.
+        words[row.len()..].fill(0);
+        1.0
+    }
+}
+
+/// A word is four 8-bit integers, the first in its lowest byte.
+#[derive(Clone, Copy)]
+pub(crate) struct Int8;
+
+impl Format for Int8 {
+    const PER_WORD: usize = 4;
+    type Sum<S: Simd> = S::Words;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::Words {
+        s.splat_word(0)
+    }
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
+        s.dot_i8(sum, a, b)
+    }
+
+    #[inline(always)]
+    unsafe fn column_scales<S: Simd>(s: S, scales: Scales, vector: usize) -> ColumnScales<S> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            ColumnScales {
+                columns: s.load(scales.columns.add(vector * S::LANES)),
+                corrections: s.load_words(scales.corrections.add(vector * S::LANES)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn numbers<S: Simd>(
+        s: S,
+        sums: S::Words,
+        scales: Scales,
+        row: usize,
+        columns: ColumnScales<S>,
+    ) -> S::F32 {
+        // SAFETY: the caller's contract.
+        let row = s.splat(unsafe { *scales.rows.add(row) });
+        s.mul(s.mul(s.to_f32(s.sub_i32(sums, columns.corrections)), columns.columns), row)
+    }
+
+    #[inline(always)]
+    fn right_word(values: [f32; 4], scale: Int8Scale) -> u32 {
+        u32::from_le_bytes(values.map(|x| scale.quantise(x)))
+    }
+
+    #[inline(always)]
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> f32 {
+        assert!(row.len() <= 4 * words.len());
+        let scale = Int8Scale::of_largest(largest_magnitude_bits(row));
+        let (inverse, shift) = scale.to_low_byte(S::I8_OFFSET);
+        let (inverse, shift) = (s.splat(inverse), s.splat(shift));
+        let (vectors, rest) = (row.len() / S::LANES, row.len() % S::LANES);
+        let (from, to) = (row.as_ptr(), words.as_mut_ptr().cast::<u8>());
+        // SAFETY: `row` holds so many vectors and `rest` more; `words` as many bytes, of which a
+        // part of a vector goes by way of a buffer.
+        unsafe {
+            for at in (0..vectors * S::LANES).step_by(S::LANES) {
+                let x = s.mul_add(s.load(from.add(at)), inverse, shift);
+                s.store_low_bytes(to.add(at), x);
+            }
+            if rest > 0 {
+                let at = vectors * S::LANES;
+                let mut bytes = [0; 16];
+                let x = s.mul_add(s.load_part(from.add(at), rest), inverse, shift);
+                s.store_low_bytes(bytes.as_mut_ptr(), x);
+                std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(at), rest);
+            }
+        }
+        scale.scale
+    }
+}
