@@ -53,7 +53,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let sets = flags.rows(&space, common)?;
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
-    let encoder = Encoder::load(&directory, &device)?;
+    let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let model = folder.on(&encoder, &flags.model)?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
     let max_length = folder.max_length(flags.max_length, &encoder);

@@ -21,7 +21,7 @@ mod train;
 use std::num::NonZero;
 use std::process::ExitCode;
 
-use adaptkit::compute::Device;
+use adaptkit::compute::{Device, Precision};
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::CliError;
@@ -44,9 +44,14 @@ pub(crate) struct Common {
     /// Threads to compute with; all of the machine's cores by default
     #[arg(long, global = true, value_name = "N")]
     threads: Option<NonZero<usize>>,
-    /// Instructions to compute with, instead of the fastest this CPU has: portable, avx2 or avx512
+    /// Instructions to compute with, instead of the fastest this CPU has: portable, avx2, avx2-vnni,
+    /// avx512, avx512-vnni or avx512-bf16
     #[arg(long, global = true, value_name = "NAME")]
     instructions: Option<String>,
+    /// Format of the base's weights: auto is bf16 where this CPU multiplies it faster than f32, else
+    /// f32. int8 is for inference; layers that training back-propagates through use auto then
+    #[arg(long, global = true, value_enum, default_value_t = PrecisionFlag::Auto)]
+    precision: PrecisionFlag,
     /// Print the result as one JSON object instead of words
     #[arg(long, global = true)]
     json: bool,
@@ -55,7 +60,26 @@ pub(crate) struct Common {
     quiet: bool,
 }
 
+/// A [`Precision`], or the choice of one.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PrecisionFlag {
+    Auto,
+    F32,
+    Bf16,
+    Int8,
+}
+
 impl Common {
+    /// The format of the base's weights on `device`.
+    pub(crate) fn precision(&self, device: &Device) -> Precision {
+        match self.precision {
+            PrecisionFlag::Auto => device.fastest_precision(),
+            PrecisionFlag::F32 => Precision::F32,
+            PrecisionFlag::Bf16 => Precision::Bf16,
+            PrecisionFlag::Int8 => Precision::Int8,
+        }
+    }
+
     pub(crate) fn device(&self) -> Result<Device, CliError> {
         Ok(match &self.instructions {
             Some(name) => Device::cpu_with_instructions(name, self.threads)?,

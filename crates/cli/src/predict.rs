@@ -80,7 +80,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
     let directory = resolve_model(&flags.model)?;
-    let encoder = Encoder::load(&directory, &common.device()?)?;
+    let device = common.device()?;
+    let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
     let labellers = folders.iter().map(|folder| {
         Ok(Labeller {

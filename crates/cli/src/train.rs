@@ -310,7 +310,7 @@ impl Plan<'_> {
     pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Trained, CliError> {
         let directory = resolve_model(self.model)?;
         let device = common.device()?;
-        let mut encoder = Encoder::load(&directory, &device)?;
+        let mut encoder = Encoder::load(&directory, &device, common.precision(&device))?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
         let longest = encoder.config().longest_row();
         let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));

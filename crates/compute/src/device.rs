@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adaptkit_kernels::Isa;
+use adaptkit_kernels::{Isa, Precision};
 
 use crate::{ComputeError, Tensor};
 
@@ -20,6 +20,9 @@ pub(crate) struct Cpu {
 }
 
 impl Device {
+    /// The names that [`Device::cpu_with_instructions`] knows, those that need the least first.
+    pub const INSTRUCTION_SETS: [&str; 6] = Isa::NAMES;
+
     /// The CPU with its fastest instruction set and `threads` threads, or as many as it has cores.
     ///
     /// # Errors
@@ -67,6 +70,12 @@ impl Device {
     /// The name of the instruction set that operations use.
     pub fn instructions(&self) -> &'static str {
         self.0.isa.name()
+    }
+
+    /// The precision of frozen weights that computes fastest here without losing more than bf16's
+    /// rounding: bf16 where the instructions multiply it faster than f32, else f32.
+    pub fn fastest_precision(&self) -> Precision {
+        if self.0.isa.has_bf16() { Precision::Bf16 } else { Precision::F32 }
     }
 
     /// A tensor [rows, columns] of zeros.

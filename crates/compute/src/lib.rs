@@ -15,6 +15,7 @@ mod rows;
 mod tensor;
 
 pub use adaptkit_kernels::Activation;
+pub use adaptkit_kernels::Precision;
 pub use adaptkit_kernels::elementwise::Dropout;
 pub use adaptkit_kernels::optimiser::AdamW;
 pub use adaptkit_kernels::random::{Random, mix};

@@ -1,5 +1,6 @@
 //! Linear layers y = x·Wᵀ + b: frozen ones, packed once, and trained ones.
 
+use adaptkit_kernels::Precision;
 use adaptkit_kernels::elementwise;
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
 use adaptkit_kernels::optimiser::{self, AdamW, Moments};
@@ -56,29 +57,41 @@ pub struct FrozenLinear {
 }
 
 impl FrozenLinear {
-    /// Packs `weight` [outputs, inputs], row after row, and `bias` `[outputs]`.
+    /// Packs `weight` [outputs, inputs], row after row, in this precision, and `bias` `[outputs]`.
     ///
     /// # Panics
     /// If the lengths do not fit.
-    pub fn new(device: &Device, weight: &[f32], bias: &[f32]) -> FrozenLinear {
+    pub fn new(
+        device: &Device,
+        precision: Precision,
+        weight: &[f32],
+        bias: &[f32],
+    ) -> FrozenLinear {
         let shape = [bias.len(), weight.len() / bias.len().max(1)];
         let weight = MatrixRef::row_major(weight, shape);
-        let forward = PackedMatrix::pack(device.0.isa, weight.transposed());
+        let forward = PackedMatrix::pack(device.0.isa, precision, weight.transposed());
         FrozenLinear { device: device.clone(), forward, backward: None, bias: bias.to_vec() }
     }
 
-    /// Packs the same `weight` for [`FrozenLinear::backward`] too.
+    /// Packs the same `weight` for [`FrozenLinear::backward`] too, in the same precision.
     ///
     /// # Panics
-    /// If the length does not fit.
+    /// If the length does not fit, or the precision is int8: gradients need more.
     pub fn prepare_backward(&mut self, weight: &[f32]) {
         let weight = MatrixRef::row_major(weight, [self.outputs(), self.inputs()]);
-        self.backward = Some(PackedMatrix::pack(self.device.0.isa, weight));
+        let precision = self.precision();
+        assert!(precision != Precision::Int8, "back-propagation through 8-bit integers");
+        self.backward = Some(PackedMatrix::pack(self.device.0.isa, precision, weight));
     }
 
     /// Whether the backward pass can go through.
     pub fn has_backward(&self) -> bool {
         self.backward.is_some()
+    }
+
+    /// The format of the weights.
+    pub fn precision(&self) -> Precision {
+        self.forward.precision()
     }
 
     /// Columns of x.
@@ -295,7 +308,7 @@ impl TrainedLinear {
         device.run(|| {
             elementwise::add_column_sums(d.values(), self.bias.gradient_mut().values_mut());
         });
-        let x = PackedMatrix::pack(device.0.isa, matrix(x));
+        let x = PackedMatrix::pack(device.0.isa, Precision::F32, matrix(x));
         let to = self.weight.gradient_mut();
         product(device, matrix(d).transposed(), &x, None, Epilogue::None, to, true);
     }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use adaptkit_compute::Device;
+use adaptkit_compute::{Device, Precision};
 use adaptkit_encoder::{Empty, Encoder, RaggedBatch, Readout};
 use safetensors::SafeTensors;
 
@@ -29,21 +29,28 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (&ids[row.clone()], &types[row])
     });
     let batch = RaggedBatch::new(rows);
-    for instructions in ["portable", "avx2", "avx512"] {
+    let sets =
+        Device::INSTRUCTION_SETS.into_iter().flat_map(|name| Precision::ALL.map(|p| (name, p)));
+    for (instructions, precision) in sets {
         let Ok(device) = Device::cpu_with_instructions(instructions, None) else {
             println!("{instructions}: this CPU does not have it");
             continue;
         };
-        let encoder = Encoder::load(Path::new(model), &device)?;
+        let encoder = Encoder::load(Path::new(model), &device, precision)?;
         let got = encoder.forward(&batch, Readout::AllTokens, &mut Empty).to_vec();
         for name in ["last_hidden_state", "exact"] {
             let want = real(name)?;
             let largest = want.iter().fold(0.0f32, |a, x| a.max(x.abs()));
             let worst = got.iter().zip(&want).fold(0.0f32, |a, (x, y)| a.max((x - y).abs()));
+            let square = |x: f32| f64::from(x) * f64::from(x);
+            let apart: f64 = got.iter().zip(&want).map(|(x, y)| square(x - y)).sum();
+            let size: f64 = want.iter().map(|x| square(*x)).sum();
             println!(
-                "{instructions}, {} tokens: largest difference to {name} relative to its largest number: {:.2e}",
+                "{instructions}, {precision}, {} tokens, to {name}: largest difference {:.2e} of \
+                 the largest number, all together {:.2e} of its norm",
                 ids.len(),
-                worst / largest
+                worst / largest,
+                (apart / size).sqrt(),
             );
         }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adaptkit_compute::{
-    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Heads, RelativeBias, TableSource,
+    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Heads, Precision, RelativeBias, TableSource,
 };
 use rayon::prelude::*;
 
@@ -29,8 +29,8 @@ impl Linear<'_> {
         self.checkpoint.f32(&format!("{}.bias", self.name), &[self.outputs])
     }
 
-    fn frozen(&self, device: &Device) -> Result<FrozenLinear, EncoderError> {
-        Ok(FrozenLinear::new(device, &self.weight()?, &self.bias()?))
+    fn frozen(&self, device: &Device, precision: Precision) -> Result<FrozenLinear, EncoderError> {
+        Ok(FrozenLinear::new(device, precision, &self.weight()?, &self.bias()?))
     }
 }
 
@@ -85,17 +85,17 @@ impl LayerSource<'_> {
         Ok([weight, bias])
     }
 
-    fn load(&self, device: &Device) -> Result<Layer, EncoderError> {
+    fn load(&self, device: &Device, precision: Precision) -> Result<Layer, EncoderError> {
         let [weight, bias] = LayerSource::stacked(&self.query_key_value())?;
         let config = self.config;
         Ok(Layer {
             heads: Heads { count: config.num_attention_heads, width: config.head_width() },
             activation: config.activation,
-            query_key_value: FrozenLinear::new(device, &weight, &bias),
-            attention_output: self.attention_output().frozen(device)?,
+            query_key_value: FrozenLinear::new(device, precision, &weight, &bias),
+            attention_output: self.attention_output().frozen(device, precision)?,
             attention_norm: self.norm(device, LayerModule::AttentionNorm)?,
-            up: self.up().frozen(device)?,
-            down: self.down().frozen(device)?,
+            up: self.up().frozen(device, precision)?,
+            down: self.down().frozen(device, precision)?,
             output_norm: self.norm(device, LayerModule::FeedForwardNorm)?,
         })
     }
@@ -191,11 +191,16 @@ fn relative_bias(
 }
 
 impl Encoder {
-    /// Reads and packs the encoder of a Hugging Face directory for inference.
+    /// Reads the encoder of a Hugging Face directory and packs it for inference, with the weights
+    /// of its products in this precision.
     ///
     /// # Errors
     /// If a file or tensor is missing, damaged or of another shape than the configuration says.
-    pub fn load(dir: &Path, device: &Device) -> Result<Encoder, EncoderError> {
+    pub fn load(
+        dir: &Path,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Encoder, EncoderError> {
         let config = EncoderConfig::from_dir(dir)?;
         // The layers are packed from one mapping, which is closed; tables stay in another, so
         // that only the rows in use take memory.
@@ -204,7 +209,8 @@ impl Encoder {
             (0..config.num_hidden_layers)
                 .into_par_iter()
                 .map(|index| {
-                    LayerSource { config: &config, checkpoint: &packing, index }.load(device)
+                    LayerSource { config: &config, checkpoint: &packing, index }
+                        .load(device, precision)
                 })
                 .collect::<Result<Vec<_>, _>>()
         })?;
@@ -236,7 +242,7 @@ impl Encoder {
                         outputs: config.hidden_size,
                         inputs: width,
                     }
-                    .frozen(device)?,
+                    .frozen(device, precision)?,
                 ),
             },
         };
@@ -249,6 +255,7 @@ impl Encoder {
             identity,
             config,
             device: device.clone(),
+            precision,
             embeddings,
             layers,
             relative_bias,
@@ -256,7 +263,8 @@ impl Encoder {
     }
 
     /// Packs the transposed weights of the layers that back-propagation goes through to reach
-    /// `lowest`, or of all layers.
+    /// `lowest`, or of all layers. Where the encoder's precision is int8, those layers are packed
+    /// anew in [`Device::fastest_precision`], for both directions.
     ///
     /// # Errors
     /// If the files that [`Encoder::load`] read are no longer there.
@@ -264,7 +272,7 @@ impl Encoder {
         let checkpoint = Checkpoint::open(&self.source)?;
         let config = &self.config;
         let device = self.device.clone();
-        let layers = &mut self.layers;
+        let (layers, precision) = (&mut self.layers, self.precision);
         device.run(|| {
             layers.par_iter_mut().enumerate().try_for_each(|(index, layer)| {
                 use crate::layer::Depth;
@@ -273,6 +281,9 @@ impl Encoder {
                     return Ok(());
                 }
                 let source = LayerSource { config, checkpoint: &checkpoint, index };
+                if precision == Precision::Int8 {
+                    *layer = source.load(&device, device.fastest_precision())?;
+                }
                 source.prepare_backward(layer, depth == Depth::Input)
             })
         })

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use adaptkit_compute::{
-    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Queries, RelativeBias, Tensor,
+    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Precision, Queries, RelativeBias, Tensor,
 };
 
 use crate::layer::{At, Depth, Layer, LayerTape};
@@ -26,6 +26,7 @@ pub struct Encoder {
     pub(crate) identity: String,
     pub(crate) config: EncoderConfig,
     pub(crate) device: Device,
+    pub(crate) precision: Precision,
     pub(crate) embeddings: Embeddings,
     pub(crate) layers: Vec<Layer>,
     pub(crate) relative_bias: Option<RelativeBias>,
@@ -58,6 +59,11 @@ impl Encoder {
     /// Where it lives.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The format of the frozen weights of products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// What tells this base from others, as adapters trained on it record: see the format in

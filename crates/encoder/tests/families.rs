@@ -2,7 +2,7 @@
 //! states of ragged rows, and the gradient at the first layer's input. The bound is the one of the
 //! other goldens, 2e-5 of the largest number.
 
-use adaptkit_compute::Device;
+use adaptkit_compute::{Device, Precision};
 use adaptkit_encoder::{Empty, Encoder, RaggedBatch, Readout};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
@@ -33,7 +33,7 @@ fn hidden_states_and_gradients_of_every_family_are_pytorchs() {
             let golden = Golden::at(&golden_dir(name));
             let rows = golden.rows();
             let batch = RaggedBatch::new(rows.iter().map(|(ids, types)| (&ids[..], &types[..])));
-            let mut encoder = match Encoder::load(&golden.model_dir(), &device) {
+            let mut encoder = match Encoder::load(&golden.model_dir(), &device, Precision::F32) {
                 Ok(encoder) => encoder,
                 Err(error) => {
                     report.check(format!("{name}: {error}"), false);

@@ -6,7 +6,7 @@
 
 use std::sync::Mutex;
 
-use adaptkit_compute::{Device, FrozenNorm, Tensor};
+use adaptkit_compute::{Device, FrozenNorm, Precision, Tensor};
 use adaptkit_encoder::{
     Empty, Encoder, EndGradients, Place, RaggedBatch, Readout, Site, Sites, SubLayerEnd,
 };
@@ -37,7 +37,8 @@ fn hidden_states_and_gradients_are_pytorchs() {
         let golden = Golden::open(name);
         let batch = batch(&golden);
         for device in devices() {
-            let mut encoder = Encoder::load(golden.directory(), &device).expect("a tiny model");
+            let mut encoder =
+                Encoder::load(golden.directory(), &device, Precision::F32).expect("a tiny model");
             encoder.prepare_backward(None).expect("the same files");
             let mut hidden = encoder.embed(&batch);
             for layer in 0..3 {
@@ -67,7 +68,8 @@ fn a_row_alone_is_bit_equal_to_the_row_among_others() {
     let golden = Golden::open("bert");
     let mut report = Report::default();
     for device in devices() {
-        let encoder = Encoder::load(golden.directory(), &device).expect("a tiny model");
+        let encoder =
+            Encoder::load(golden.directory(), &device, Precision::F32).expect("a tiny model");
         let together = encoder.forward(&batch(&golden), Readout::AllTokens, &mut Empty).to_vec();
         let mut at = 0;
         for (ids, types) in golden.rows() {
@@ -86,7 +88,8 @@ fn first_tokens_are_bit_equal_to_those_of_all_tokens() {
     let golden = Golden::open("bert");
     let batch = batch(&golden);
     for device in devices() {
-        let encoder = Encoder::load(golden.directory(), &device).expect("a tiny model");
+        let encoder =
+            Encoder::load(golden.directory(), &device, Precision::F32).expect("a tiny model");
         let all = encoder.forward(&batch, Readout::AllTokens, &mut Empty);
         let first = encoder.forward(&batch, Readout::FirstTokens, &mut Empty);
         let picked = all.gather_rows(batch.offsets.first_tokens());
@@ -100,7 +103,8 @@ fn first_tokens_back_propagate_as_all_tokens_with_zeros_elsewhere() {
     let batch = batch(&golden);
     let mut report = Report::default();
     for device in devices() {
-        let mut encoder = Encoder::load(golden.directory(), &device).expect("a tiny model");
+        let mut encoder =
+            Encoder::load(golden.directory(), &device, Precision::F32).expect("a tiny model");
         encoder.prepare_backward(None).expect("the same files");
         let first = batch.offsets.first_tokens();
         let d = golden.floats("d_last_hidden");
@@ -121,7 +125,8 @@ fn threads_do_not_change_a_bit() {
     let batch = batch(&golden);
     let of = |threads| {
         let device = Device::cpu(std::num::NonZero::new(threads)).expect("threads");
-        let encoder = Encoder::load(golden.directory(), &device).expect("a tiny model");
+        let encoder =
+            Encoder::load(golden.directory(), &device, Precision::F32).expect("a tiny model");
         encoder.forward(&batch, Readout::AllTokens, &mut Empty).to_vec()
     };
     let one = of(1);
@@ -179,7 +184,8 @@ fn back_propagation_ends_at_the_lowest_trained_place_and_needs_no_packing_below(
         vec![place(1, Output), place(1, Attention), place(2, Output)],
     ];
     for places in cases {
-        let mut encoder = Encoder::load(golden.directory(), &device).expect("a tiny model");
+        let mut encoder =
+            Encoder::load(golden.directory(), &device, Precision::F32).expect("a tiny model");
         let lowest = places.iter().min().copied();
         // What lies below is not prepared: going there would panic.
         encoder.prepare_backward(lowest).expect("the same files");

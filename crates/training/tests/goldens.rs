@@ -8,7 +8,7 @@
 
 use adaptkit_adapters::files::{StoredAdapter, StoredHead};
 use adaptkit_adapters::{Owner, TaskModel};
-use adaptkit_compute::{AdamW, Device, Tensor};
+use adaptkit_compute::{AdamW, Device, Precision, Tensor};
 use adaptkit_encoder::{Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, directory};
 use adaptkit_training::run::Optimiser;
@@ -25,7 +25,8 @@ struct Case {
 
 fn case(name: &str, device: &Device) -> Case {
     let golden = Golden::open(name);
-    let mut encoder = Encoder::load(&directory("bert"), device).expect("the tiny base");
+    let mut encoder =
+        Encoder::load(&directory("bert"), device, Precision::F32).expect("the tiny base");
     let adapter = StoredAdapter::read(golden.directory()).expect("an adapter");
     let head = StoredHead::read(golden.directory()).expect("a readable head").expect("a head");
     let model = TaskModel::from_stored(&encoder, &adapter, &head).expect("a model");
