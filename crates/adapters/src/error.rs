@@ -399,6 +399,7 @@ impl fmt::Display for Hint {
         use io::ErrorKind::*;
         formatter.write_str(match self.0 {
             StorageFull | QuotaExceeded => " (free some space and run again)",
+            FileTooLarge => " (the system limits the size of files: see `ulimit -f`)",
             ReadOnlyFilesystem | PermissionDenied => " (choose a directory you may write to)",
             ResourceBusy | CrossesDevices => {
                 " (it looks like a mount point: name a directory inside it)"

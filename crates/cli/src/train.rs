@@ -173,7 +173,12 @@ impl Flags {
         share("adapter-dropout", self.adapter_dropout)?;
         share("head-dropout", f64::from(self.head_dropout.unwrap_or(0.0)))?;
         share("warmup-ratio", self.warmup_ratio)?;
-        for (name, n) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
+        let samples = self.max_train_samples.unwrap_or(1);
+        for (name, n) in [
+            ("epochs", self.epochs),
+            ("batch-size", self.batch_size),
+            ("max-train-samples", samples),
+        ] {
             if n == 0 {
                 return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
             }
