@@ -317,9 +317,11 @@ pub enum AdapterError {
     },
     /// The adapter was made for another encoder.
     #[error(
-        "{what} {} was made for an encoder with {property} {made_for}, this one has {found}: load \
-         the base it was trained on",
-        quoted(name)
+        "{what} {} was made for an encoder with {property} {}, this one has {}: load the base it \
+         was trained on",
+        quoted(name),
+        escaped(made_for),
+        escaped(found)
     )]
     WrongBase {
         /// `adapter` or `head`.
@@ -364,6 +366,22 @@ pub(crate) fn quoted(text: &str) -> String {
         }
     }
     shown.push('"');
+    shown
+}
+
+/// `text`, control characters escaped, cut where it is long.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut shown = String::new();
+    let mut characters = text.chars();
+    for character in characters.by_ref().take(2 * CHARACTERS_SHOWN) {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    if characters.next().is_some() {
+        shown.push('…');
+    }
     shown
 }
 

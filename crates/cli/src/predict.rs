@@ -71,7 +71,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     for (i, folder) in folders.iter().enumerate() {
         if folders[..i].iter().any(|other| other.adapter.name == folder.adapter.name) {
             return Err(CliError::usage(format!(
-                "two adapters are called '{}', and the output names adapters; label the rows with \
+                "two adapters are called {:?}, and the output names adapters; label the rows with \
                  one after the other, or rename one's directory and train it anew",
                 folder.adapter.name
             )));

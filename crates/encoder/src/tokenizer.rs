@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::Model;
+use tokenizers::{Model, ModelWrapper};
 
 use crate::error::quoted;
 use crate::{EncoderConfig, EncoderError, json_file};
@@ -103,6 +103,14 @@ impl Tokenizer {
         check_character_maps(&bytes).map_err(wrong)?;
         let mut inner = contained(|| tokenizers::Tokenizer::from_bytes(&bytes))
             .map_err(|e| wrong(format!("it is not a tokenizer that can be read ({e})")))?;
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && let Some(dropout) = bpe.dropout.filter(|dropout| *dropout > 0.0)
+        {
+            return Err(wrong(format!(
+                "it leaves out merges at random (\"dropout\" is {dropout}), so that a text would have \
+                 other tokens each time: set it to null"
+            )));
+        }
         let added = match inner.get_post_processor().map(serde_json::to_value) {
             Some(value) => value.map_err(|e| wrong(e.to_string()))?,
             None => Value::Null,

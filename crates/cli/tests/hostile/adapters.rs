@@ -354,9 +354,9 @@ fn an_adapter_s_head_and_record() {
             "two of one name",
             |_| (),
             TWO,
-            "error: two adapters are called 'seq_bn', and the output names adapters; label the rows with \
- one after the other, or rename one's directory and train it anew\n\
- hint: see `adaptkit help`",
+            "error: two adapters are called \"seq_bn\", and the output names adapters; label the \
+             rows with one after the other, or rename one's directory and train it anew\n\
+             hint: see `adaptkit help`",
         ),
         usage(
             "no head",
@@ -463,19 +463,42 @@ fn an_adapter_s_head_and_record() {
             "error: adapter/adaptkit.json is not valid JSON: missing field `base`",
         ),
         case(
+            "record of a long text",
+            |home| {
+                let text = "\u{1b}[2J".repeat(100_000);
+                home.write(RECORD, json!({"adaptkit_version": "0", "base": text}).to_string());
+            },
+            "error: adapter/adaptkit.json is not valid JSON: invalid type: string \
+             \"\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{…",
+        ),
+        case(
             "record of another base",
             |home| {
-                home.write(RECORD, json!({
-            "adaptkit_version": "0",
-            "base": {"name": "other", "fingerprint": "sha256:00", "family": "bert", "hidden_size": 32, "layers": 3},
-        }).to_string())
+                let base = json!({
+                    "name": "other", "fingerprint": "sha256:00\u{1b}[2J", "family": "bert",
+                    "hidden_size": 32, "layers": 3,
+                });
+                let record = json!({"adaptkit_version": "0", "base": base});
+                home.write(RECORD, record.to_string());
             },
-            "error: adapter \"seq_bn\" was made for an encoder with fingerprint sha256:00 \
-             (other), this one has \
+            "error: adapter \"seq_bn\" was made for an encoder with fingerprint \
+             sha256:00\\u{1b}[2J (other), this one has \
              sha256:ddb4e757f39927c9e472af0fdf09ea81fe1c1331d3dacf042a64e89110e368e8 (model): \
              load the base it was trained on\n\
              hint: --model must be the base that the adapter was trained on; `adaptkit \
              inspect` shows which",
         ),
     ]);
+}
+
+#[test]
+fn what_inspect_shows_cannot_move_the_cursor() {
+    let home = Home::new();
+    change(&home, CONFIG, |v| v["name"] = json!("\u{1b}[2Jname"));
+    change(&home, HEAD, |v| v["config"]["label2id"] = json!({"a\u{9b}2J": 0, "b\r": 1, "c": 2}));
+    let ended = home.run(&["inspect", "adapter"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("\\u{1b}[2Jname"), "{}", ended.stdout);
+    let moves = |character: char| character.is_control() && character != '\n';
+    assert!(!ended.stdout.contains(moves), "{:?}", ended.stdout);
 }

@@ -238,6 +238,15 @@ fn a_base_s_tokenizer() {
             "error: model/tokenizer.json: its normalizer has a character map that is cut off",
         ),
         case(
+            "tokens at random",
+            |home| {
+                let model = r#"{"type": "BPE", "dropout": 0.5, "vocab": {"a": 0}, "merges": []}"#;
+                home.write("model/tokenizer.json", format!("{{\"model\": {model}}}"));
+            },
+            "error: model/tokenizer.json: it leaves out merges at random (\"dropout\" is 0.5), so \
+             that a text would have other tokens each time: set it to null",
+        ),
+        case(
             "settings that are not JSON",
             |home| home.write("model/tokenizer_config.json", "{\"model_max_length\": "),
             "error: model/tokenizer_config.json: it is not the JSON that it should be: EOF \
@@ -282,20 +291,43 @@ fn a_base_s_tokenizer() {
     ]);
 }
 
-/// The library below follows a map wherever it leads, and panics; the words before the error are its
-/// own, and differ between versions.
+/// The words before the error are the library's own, and differ between its versions.
 #[test]
-fn a_character_map_that_leads_outside_itself() {
-    let home = Home::new();
-    // A trie of one node, whose child is some 4 million nodes away.
-    tokenizer!(
-        "\"BertNormalizer\"",
-        "\"Precompiled\",\"precompiled_charsmap\":\"BAAAAAD8//9hAA==\""
-    )(&home);
-    let before = home.snapshot();
-    let ended = home.run(PREDICT);
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let words = "tokenizer.json: it refused a text (the tokenizers library panicked";
-    assert!(ended.stderr.contains(words), "{}", ended.stderr);
-    assert!(home.snapshot() == before);
+fn what_the_library_of_tokenizers_stumbles_over() {
+    let bpe = |fields: &str| {
+        format!(r#"{{"version": "1.0", "model": {{"type": "BPE", {fields}, "unk_token": null}}}}"#)
+    };
+    let pre_tokenizer = r#"{"type":"FixedLength","length":0},"model":{"type":"WordLevel","unk_token":"a","vocab":{"a":0}}"#;
+    let normalizer = r#"{"type":"Precompiled","precompiled_charsmap":"BAAAAAD8//9hAA=="}"#;
+    for (what, tokenizer, words) in [
+        (
+            // A trie of one node, whose child is some 4 million nodes away.
+            "a character map that leads outside itself",
+            format!(
+                r#"{{"normalizer":{normalizer},"model":{{"type":"WordLevel","unk_token":"a","vocab":{{"a":0}}}}}}"#
+            ),
+            "it refused a text",
+        ),
+        (
+            "pieces of no length",
+            format!(r#"{{"pre_tokenizer":{pre_tokenizer}}}"#),
+            "it refused a text",
+        ),
+        (
+            "a prefix longer than what it stands before",
+            bpe(
+                r####""continuing_subword_prefix": "###", "vocab": {"a":0,"b":1}, "merges": ["a b"]"####,
+            ),
+            "it is not a tokenizer that can be read",
+        ),
+    ] {
+        let home = Home::new();
+        home.write("model/tokenizer.json", tokenizer);
+        let before = home.snapshot();
+        let ended = home.run(PREDICT);
+        assert_eq!(ended.code, Some(1), "{what}: {}", ended.stderr);
+        let words = format!("tokenizer.json: {words} (the tokenizers library panicked");
+        assert!(ended.stderr.contains(&words), "{what}: {}", ended.stderr);
+        assert!(home.snapshot() == before, "{what}");
+    }
 }

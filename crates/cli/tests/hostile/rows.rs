@@ -240,8 +240,9 @@ fn rows_to_evaluate_and_to_label() {
         eval(
             "an unknown label",
             |_| (),
-            "error: rows.csv, line 2: unknown label \"spam\"; the labels are \"entailment\", \"neutral\", \
- \"contradiction\"",
+            "error: rows.csv, line 2: unknown label \"spam\"; the labels are \"entailment\", \
+             \"neutral\", \
+             \"contradiction\"",
         ),
         eval(
             "a label missing",

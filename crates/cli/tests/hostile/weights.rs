@@ -236,7 +236,7 @@ fn safetensors_files() {
              in header: unknown variant `F31`, expected one of `BOOL`, `F4`, `F6_E2M3`, \
              `F6_E3M2`, `U8`, `I8`, `F8_E5M2`, `F8_E4M3`, `F8_E8M0`, `F8_E4M3FNUZ`, \
              `F8_E5M2FNUZ`, `I16`, `U16`, `F16`, `BF16`, `I32`, `U32`, `F32`, `C64`, `F64`, \
-             `I64`, `U64` at line 1 column 5623); is the download complete?",
+             `I…); is the download complete?",
         ),
         case(
             "a tensor missing",
@@ -312,6 +312,13 @@ fn indices_of_several_files() {
             |home| index(home, "{\"metadata\": {}}"),
             "error: model/model.safetensors.index.json: it is not the JSON that it should be: \
              missing field `weight_map` at line 1 column 16",
+        ),
+        case(
+            "a long text for a map",
+            |home| index(home, &json!({"weight_map": "\u{1b}[2J".repeat(100_000)}).to_string()),
+            "error: model/model.safetensors.index.json: it is not the JSON that it should be: \
+             invalid type: string \
+             \"\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u{1b}[2J\\u…",
         ),
         case(
             "an empty map",
@@ -477,5 +484,5 @@ fn files_of_pytorch() {
 /// A dictionary that holds one tensor under one name twice.
 const TWICE: &[u8] =
     b"\x80\x02}(X\x01\0\0\0wctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storage\
-    ctorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}tRq\x01\
-    X\x01\0\0\0wh\x01u.";
+             ctorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQK\0K\x04\x85K\x01\x85\x89}tRq\x01\
+             X\x01\0\0\0wh\x01u.";

@@ -10,6 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::error::said;
+
 /// The part of a `tokenizer.json` in which character maps are.
 #[derive(Deserialize)]
 struct Normalization {
@@ -21,7 +23,7 @@ struct Normalization {
 pub(super) fn contained<T>(run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
     // Whatever a panic leaves half done is the crate's cache, which it takes for absent then.
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map_err(|e| e.to_string()),
+        Ok(result) => result.map_err(said),
         Err(_) => Err("the tokenizers library panicked: its file is damaged".into()),
     }
 }
