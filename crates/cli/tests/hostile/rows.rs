@@ -279,7 +279,7 @@ fn rows_to_evaluate_and_to_label() {
         ),
         label(
             "a bomb",
-            |home| home.write("in.csv", gzip(&vec![b'a'; 1 << 28])),
+            |home| home.write("in.csv", gzip(&vec![b'a'; 1 << 26])),
             "error: in.csv, line 1: the record that begins here is longer than 16777216 bytes; \
              is this a text file, are its lines ended, its quotes closed?",
         ),
