@@ -24,6 +24,8 @@ const TRAIN_JSON: &[&str] =
     &["train", "--model", "model", "--train-file", "rows.jsonl", "--output-dir", "out"];
 const EVAL: &[&str] =
     &["eval", "--model", "model", "--adapter", "adapter", "--validation-file", "rows.csv"];
+const LOOPS: &[&str] =
+    &["predict", "--model", "model", "--adapter", "adapter", "--input", "deep/**/*.txt"];
 const LABEL: &[&str] =
     &["predict", "--model", "model", "--adapter", "adapter", "--input", "in.csv"];
 
@@ -237,6 +239,18 @@ fn rows_to_evaluate_and_to_label() {
     let eval = of(EVAL);
     let label = of(LABEL);
     check(&[
+        Case {
+            what: "a pattern through loops of links",
+            prepare: |home| {
+                home.write("deep/a.txt", "text");
+                home.link("deep/one", ".");
+                home.link("deep/two", ".");
+            },
+            arguments: LOOPS,
+            code: 1,
+            says: "error: the file pattern \"deep/**/*.txt\" is not valid: `**` is not supported; \
+                   give each level of folders a `*`",
+        },
         eval(
             "an unknown label",
             |_| (),
