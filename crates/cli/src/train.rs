@@ -436,8 +436,9 @@ impl Plan<'_> {
 fn adapter_name(directory: &std::path::Path) -> String {
     let name = std::path::absolute(directory).ok();
     let name = name.as_deref().and_then(|path| path.file_name()).map(|n| n.to_string_lossy());
-    // Dots would read as separators in the names of tensors.
-    name.map_or_else(|| "adapter".to_owned(), |name| name.replace(['.', ' '], "_"))
+    // These would read as separators in the names of tensors, or are refused in names.
+    let plain = |c: char| if ". ,\\".contains(c) || c.is_control() { '_' } else { c };
+    name.map_or_else(|| "adapter".to_owned(), |name| name.chars().map(plain).collect())
 }
 
 impl Trained {

@@ -250,3 +250,16 @@ fn a_reader_that_has_seen_enough_ends_the_command_in_silence() {
     let closed = home.shell("adaptkit inspect absent 2>&- >&-");
     assert_eq!(closed.code, Some(1));
 }
+
+#[test]
+fn any_directory_s_name_becomes_an_adapter_s() {
+    let home = Home::new();
+    let directory = "an \"odd\", näme.v2\\\n";
+    let train = ["train", "--model", "model", "--train-file", "rows.csv", "--epochs", "1"];
+    let ended =
+        home.run(&[&train[..], &["--max-length", "20", "--output-dir", directory]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let predict = ["predict", "--model", "model", "--input", "in.txt", "--adapter", directory];
+    let ended = home.run(&predict);
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 3), "{}", ended.stderr);
+}
