@@ -29,11 +29,24 @@ pub fn write_file(path: &Path, bytes: &[u8]) -> Result<(), AdapterError> {
 }
 
 /// Writes the file `path` with `fill`, creating its directory if need be and replacing what is
-/// there once `fill` has returned well.
+/// there once `fill` has returned well. A pipe or a device (`/dev/stdout`, `/dev/null`) is written
+/// to as it stands: a rename would put a file in its place.
 pub fn write_file_with(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), AdapterError> {
+    if let Ok(metadata) = fs::metadata(path) {
+        if metadata.is_dir() {
+            let source = io::ErrorKind::IsADirectory.into();
+            return Err(failed("write", path)(source));
+        }
+        if !metadata.is_file() {
+            let file = OpenOptions::new().write(true).open(path).map_err(failed("write", path))?;
+            let mut writer = io::BufWriter::new(file);
+            let written = fill(&mut writer).and_then(|()| writer.flush());
+            return written.map_err(failed("write", path));
+        }
+    }
     let destination = behind_link(path)?;
     let parent = parent_of(&destination);
     fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
@@ -64,11 +77,17 @@ pub struct StagedDirectory {
 
 impl StagedDirectory {
     /// Whether `path` may become an output directory: it does not exist, or is empty, or
-    /// `overwrite` is given and it holds nothing but entries named in `own`. A command asks this
-    /// before its long work.
+    /// `overwrite` is given and it holds nothing but entries named in `own`; and something can be
+    /// made where it will be. A command asks this before its long work.
     pub fn check(path: &Path, overwrite: bool, own: &[&str]) -> Result<(), AdapterError> {
         let own: Vec<String> = own.iter().map(|name| String::from(*name)).collect();
-        occupancy(&behind_link(path)?, overwrite, &own).map(|_| ())
+        let destination = behind_link(path)?;
+        occupancy(&destination, overwrite, &own)?;
+        let mut above = destination.ancestors().map(parent_of);
+        let parent = above.find(|parent| parent.exists()).unwrap_or(Path::new("."));
+        let (probe, ()) = temporary(parent, |path| fs::create_dir(path))
+            .map_err(failed("create a directory in", parent))?;
+        fs::remove_dir(&probe).map_err(failed("remove", &probe))
     }
 
     /// Begins a directory that will be `path`, under the conditions of [`StagedDirectory::check`].

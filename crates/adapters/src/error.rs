@@ -317,9 +317,11 @@ pub enum AdapterError {
     },
     /// The adapter was made for another encoder.
     #[error(
-        "{what} {} was made for an encoder with {property} {made_for}, this one has {found}: load \
-         the base it was trained on",
-        quoted(name)
+        "{what} {} was made for an encoder with {property} {}, this one has {}: load the base it \
+         was trained on",
+        quoted(name),
+        escaped(made_for),
+        escaped(found)
     )]
     WrongBase {
         /// `adapter` or `head`.
@@ -367,6 +369,22 @@ pub(crate) fn quoted(text: &str) -> String {
     shown
 }
 
+/// `text`, control characters escaped, cut where it is long.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut shown = String::new();
+    let mut characters = text.chars();
+    for character in characters.by_ref().take(2 * CHARACTERS_SHOWN) {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// A JSON value for a message: as it would be written, cut where it is long.
 pub(crate) fn shown(value: Option<&serde_json::Value>) -> String {
     match value {
@@ -399,6 +417,7 @@ impl fmt::Display for Hint {
         use io::ErrorKind::*;
         formatter.write_str(match self.0 {
             StorageFull | QuotaExceeded => " (free some space and run again)",
+            FileTooLarge => " (the system limits the size of files: see `ulimit -f`)",
             ReadOnlyFilesystem | PermissionDenied => " (choose a directory you may write to)",
             ResourceBusy | CrossesDevices => {
                 " (it looks like a mount point: name a directory inside it)"

@@ -56,6 +56,15 @@ impl CliError {
                  shows which"
                     .to_owned()
             }
+            CliError::Encoder(EncoderError::MaxLength { .. }) => {
+                "choose another --max-length".to_owned()
+            }
+            CliError::Training(TrainingError::BadFraction { .. }) => {
+                "choose another --validation-fraction".to_owned()
+            }
+            CliError::Training(TrainingError::TooFewRows { .. }) => {
+                "name the validation rows with --validation-file".to_owned()
+            }
             _ => return None,
         })
     }

@@ -32,9 +32,9 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     for (name, value) in &facts {
         let words = match value {
-            Value::String(text) => text.clone(),
+            Value::String(text) => plain(text),
             Value::Array(items) => {
-                let items = items.iter().map(|i| i.as_str().map_or(i.to_string(), str::to_owned));
+                let items = items.iter().map(|i| i.as_str().map_or(i.to_string(), plain));
                 items.collect::<Vec<_>>().join(", ")
             }
             Value::Object(map) => {
@@ -46,6 +46,15 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         writeln!(out, "{:<18} {words}", name.replace('_', " ")).map_err(output)?;
     }
     Ok(())
+}
+
+/// A text from a file on a terminal, whose cursor it shall not move.
+fn plain(text: &str) -> String {
+    let escaped = |character: char| match character.is_control() {
+        true => character.escape_default().to_string(),
+        false => character.to_string(),
+    };
+    text.chars().map(escaped).collect()
 }
 
 fn adapter_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliError> {

@@ -7,7 +7,7 @@ use adaptkit::adapters::TaskModel;
 use adaptkit::adapters::atomic::write_file_with;
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader};
+use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
 use adaptkit::training::run::predict;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -71,7 +71,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     for (i, folder) in folders.iter().enumerate() {
         if folders[..i].iter().any(|other| other.adapter.name == folder.adapter.name) {
             return Err(CliError::usage(format!(
-                "two adapters are called '{}', and the output names adapters; label the rows with \
+                "two adapters are called {:?}, and the output names adapters; label the rows with \
                  one after the other, or rename one's directory and train it anew",
                 folder.adapter.name
             )));
@@ -106,6 +106,9 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         })
     });
     match failed {
+        Some(CliError::Io { source, .. }) => {
+            Err(CliError::Io { doing: format!("write {}", flags.output.display()), source })
+        }
         Some(error) => Err(error),
         None => Ok(written?),
     }
@@ -114,12 +117,33 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 impl Flags {
     fn reader(&self) -> Result<ExampleReader, CliError> {
         let inputs = rows::inputs(std::slice::from_ref(&self.input))?;
+        self.check_output(&inputs)?;
         let mut columns = self.files.columns();
         if columns.pair.is_none() {
             // JSON lines may bring pairs unasked, as the documentation says.
             columns = columns.with_pair(Column::optional("text_pair"));
         }
         Ok(ExampleReader::open(&inputs, &columns, &self.files.options())?)
+    }
+
+    /// That the labels do not go where nothing can be written, or where the rows are.
+    fn check_output(&self, inputs: &[Input]) -> Result<(), CliError> {
+        let shown = self.output.display();
+        if self.output.is_dir() {
+            let message = format!("--output {shown} is a directory; name a file in it");
+            return Err(CliError::usage(message));
+        }
+        let output = self.output.canonicalize().ok().filter(|path| path.is_file());
+        for input in inputs {
+            if let (Input::File(path), Some(output)) = (input, &output)
+                && path.canonicalize().is_ok_and(|path| path == *output)
+            {
+                return Err(CliError::usage(format!(
+                    "--output {shown} is also the input, and would be lost; name another file"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 

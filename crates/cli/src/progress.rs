@@ -5,6 +5,8 @@ use std::time::Duration;
 use adaptkit::training::run::{EpochReport, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::messages::to_stderr;
+
 /// A bar with loss, rows/s, tokens/s and time left, and a line an epoch.
 pub(crate) struct TrainingProgress {
     bar: ProgressBar,
@@ -27,7 +29,7 @@ impl TrainingProgress {
     fn line(&self, text: String) {
         if self.quiet {
         } else if self.bar.is_hidden() {
-            eprintln!("{text}");
+            to_stderr(text);
         } else {
             self.bar.println(text);
         }

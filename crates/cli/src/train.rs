@@ -173,7 +173,12 @@ impl Flags {
         share("adapter-dropout", self.adapter_dropout)?;
         share("head-dropout", f64::from(self.head_dropout.unwrap_or(0.0)))?;
         share("warmup-ratio", self.warmup_ratio)?;
-        for (name, n) in [("epochs", self.epochs), ("batch-size", self.batch_size)] {
+        let samples = self.max_train_samples.unwrap_or(1);
+        for (name, n) in [
+            ("epochs", self.epochs),
+            ("batch-size", self.batch_size),
+            ("max-train-samples", samples),
+        ] {
             if n == 0 {
                 return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
             }
@@ -431,8 +436,9 @@ impl Plan<'_> {
 fn adapter_name(directory: &std::path::Path) -> String {
     let name = std::path::absolute(directory).ok();
     let name = name.as_deref().and_then(|path| path.file_name()).map(|n| n.to_string_lossy());
-    // Dots would read as separators in the names of tensors.
-    name.map_or_else(|| "adapter".to_owned(), |name| name.replace(['.', ' '], "_"))
+    // These would read as separators in the names of tensors, or are refused in names.
+    let plain = |c: char| if ". ,\\".contains(c) || c.is_control() { '_' } else { c };
+    name.map_or_else(|| "adapter".to_owned(), |name| name.chars().map(plain).collect())
 }
 
 impl Trained {

@@ -19,6 +19,9 @@ pub(crate) struct Cpu {
     free: Mutex<Vec<Vec<f32>>>,
 }
 
+/// Threads of the largest machines; starting a million takes minutes, and then all of them wait.
+const MOST_THREADS: usize = 4096;
+
 impl Device {
     /// The names that [`Device::cpu_with_instructions`] knows, those that need the least first.
     pub const INSTRUCTION_SETS: [&str; 6] = Isa::NAMES;
@@ -49,6 +52,10 @@ impl Device {
     fn cpu_with(isa: Isa, threads: Option<NonZero<usize>>) -> Result<Device, ComputeError> {
         let threads =
             threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        if threads > MOST_THREADS {
+            let reason = format!("no more than {MOST_THREADS} are of any use");
+            return Err(ComputeError::Threads { threads, reason });
+        }
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("adaptkit-{i}"))

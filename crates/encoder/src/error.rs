@@ -143,6 +143,24 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}{rest}\"", shown.escape_debug())
 }
 
+/// What a library says of a file, some or all of which it may quote: escaped, and cut where it is
+/// long.
+pub(crate) fn said(error: impl std::fmt::Display) -> String {
+    let words = error.to_string();
+    let mut characters = words.chars();
+    let mut shown = String::new();
+    for character in characters.by_ref().take(2 * CHARACTERS_SHOWN) {
+        match character.is_control() {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 fn alike(names: &[String]) -> String {
     match names {
         [] => String::new(),

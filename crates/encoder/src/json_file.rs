@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::EncoderError;
+use crate::error::said;
 
 /// Bytes of the largest JSON file that is read. A multilingual tokenizer has some 20 MB.
 const LARGEST: u64 = 256 << 20;
@@ -27,6 +28,6 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, EncoderError> {
 pub(crate) fn read<T: DeserializeOwned>(path: &Path) -> Result<T, EncoderError> {
     serde_json::from_slice(&bytes(path)?).map_err(|e| EncoderError::Json {
         path: path.to_owned(),
-        reason: format!("it is not the JSON that it should be: {e}"),
+        reason: format!("it is not the JSON that it should be: {}", said(e)),
     })
 }

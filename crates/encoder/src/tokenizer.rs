@@ -5,6 +5,7 @@
 //! maximum length, keeps all that it cuts off, and of a long pair combines every piece of one text
 //! with every piece of the other, which can take minutes.
 
+mod contained;
 mod excerpt;
 mod template;
 #[cfg(test)]
@@ -15,10 +16,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::Model;
+use tokenizers::{Model, ModelWrapper};
 
 use crate::error::quoted;
 use crate::{EncoderConfig, EncoderError, json_file};
+use contained::{check_character_maps, contained};
 use template::{Piece, Template};
 
 /// One text or a pair.
@@ -97,8 +99,18 @@ impl Tokenizer {
             _ => Settings::default(),
         };
         let wrong = |reason: String| EncoderError::Tokenizer { path: path.clone(), reason };
-        let mut inner = tokenizers::Tokenizer::from_bytes(json_file::bytes(&path)?)
+        let bytes = json_file::bytes(&path)?;
+        check_character_maps(&bytes).map_err(wrong)?;
+        let mut inner = contained(|| tokenizers::Tokenizer::from_bytes(&bytes))
             .map_err(|e| wrong(format!("it is not a tokenizer that can be read ({e})")))?;
+        if let ModelWrapper::BPE(bpe) = inner.get_model()
+            && let Some(dropout) = bpe.dropout.filter(|dropout| *dropout > 0.0)
+        {
+            return Err(wrong(format!(
+                "it leaves out merges at random (\"dropout\" is {dropout}), so that a text would have \
+                 other tokens each time: set it to null"
+            )));
+        }
         let added = match inner.get_post_processor().map(serde_json::to_value) {
             Some(value) => value.map_err(|e| wrong(e.to_string()))?,
             None => Value::Null,
@@ -191,9 +203,7 @@ impl Tokenizer {
 
     fn ids(&self, text: &str) -> Result<Vec<u32>, EncoderError> {
         let refused = |reason| EncoderError::Tokenizer { path: self.path.clone(), reason };
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
+        let encoding = contained(|| self.inner.encode_fast(text, false))
             .map_err(|e| refused(format!("it refused a text ({e})")))?;
         let ids = encoding.get_ids();
         if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) {

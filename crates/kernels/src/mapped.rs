@@ -17,8 +17,12 @@ impl MappedFile {
     /// Maps the file read-only; an empty file is an empty mapping.
     ///
     /// # Errors
-    /// If it cannot be opened or mapped.
+    /// If it is not a regular file, or cannot be opened or mapped.
     pub fn open(path: &Path) -> io::Result<MappedFile> {
+        // Opening a named pipe would wait for somebody to write to it.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        }
         let file = File::open(path)?;
         if file.metadata()?.len() == 0 {
             return Ok(MappedFile(None));

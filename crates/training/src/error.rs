@@ -230,7 +230,9 @@ pub enum TrainingError {
         column: String,
     },
     /// A row has too few or too many columns.
-    #[error("{place}: {found} columns where the file has {expected}")]
+    #[error(
+        "{place}: {found} columns where the file has {expected}; complete the row or remove it"
+    )]
     RaggedRow {
         /// Where the row begins.
         place: Place,
@@ -279,7 +281,7 @@ pub enum TrainingError {
 
     // Labels and rows.
     /// A row that must have a label has none.
-    #[error("{place}: the row has no label")]
+    #[error("{place}: the row has no label; give it one or remove it")]
     MissingLabel {
         /// Where the row begins.
         place: Place,

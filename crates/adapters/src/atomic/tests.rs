@@ -144,3 +144,23 @@ fn two_directories_change_places() {
     assert_eq!(fs::read(old.join("file")).unwrap(), b"new");
     assert_eq!(fs::read(previous.join("file")).unwrap(), b"old");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_a_directory_is_not_replaced_by_a_file() {
+    let home = tempfile::tempdir().unwrap();
+    let pipe = home.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let reader = {
+        let pipe = pipe.clone();
+        std::thread::spawn(move || fs::read(pipe).unwrap())
+    };
+    write_file(&pipe, b"through").unwrap();
+    assert_eq!(reader.join().unwrap(), b"through");
+    assert!(!fs::symlink_metadata(&pipe).unwrap().is_file());
+
+    let error = write_file(home.path(), b"over").unwrap_err().to_string();
+    assert!(error.contains("directory"), "{error}");
+    assert_eq!(names(home.path()), ["pipe"]);
+}

@@ -379,11 +379,13 @@ impl Fields {
     }
 }
 
-/// A layer's number as Python writes it: digits without a sign or leading zeros.
+/// A layer's number as Python writes it: digits without a sign or leading zeros. One can be added
+/// to it.
 pub(crate) fn layer_number(text: &str) -> Option<usize> {
     let plain =
         text.bytes().all(|byte| byte.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if plain { text.parse().ok() } else { None }
+    let number: Option<u32> = if plain { text.parse().ok() } else { None };
+    number.map(|number| number as usize)
 }
 
 #[cfg(test)]

@@ -47,10 +47,11 @@ impl ReductionFactor {
         if size > WIDEST {
             return Err(ConfigError::InvalidField {
                 field: String::from("reduction_factor"),
-                found: factor.to_string(),
+                found: shown(factor),
                 expected: format!(
                     "a factor that makes the bottleneck at most {WIDEST} wide; with a hidden size \
-                     of {hidden} it would be {size}"
+                     of {hidden} it would be {}",
+                    shown(size)
                 ),
             });
         }
@@ -107,9 +108,17 @@ fn check_factor(field: &str, factor: f64) -> Result<(), ConfigError> {
     }
     Err(ConfigError::InvalidField {
         field: String::from(field),
-        found: factor.to_string(),
+        found: shown(factor),
         expected: String::from("a number above 0"),
     })
+}
+
+/// A number for a message: without hundreds of zeros.
+fn shown(number: f64) -> String {
+    match number == 0.0 || (1e-6..1e15).contains(&number.abs()) || !number.is_finite() {
+        true => number.to_string(),
+        false => format!("{number:e}"),
+    }
 }
 
 /// Python's `hidden // factor` for positive numbers: exact remainder first, then the quotient.

@@ -1,7 +1,7 @@
 //! JSON files as the Python library reads and writes them.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -15,6 +15,11 @@ const LARGEST: u64 = 64 << 20;
 /// The object that a JSON file holds.
 pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, AdapterError> {
     let failed = |source| AdapterError::Io { action: "read", path: path.to_path_buf(), source };
+    // Opening a named pipe would wait for somebody to write to it.
+    if !std::fs::metadata(path).map_err(failed)?.is_file() {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(failed(source));
+    }
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;

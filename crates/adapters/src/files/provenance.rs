@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{PROVENANCE, json};
-use crate::error::AdapterError;
+use crate::error::{AdapterError, escaped};
 
 /// The encoder that an adapter was trained on, well enough to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +71,11 @@ impl Provenance {
         let map = json::read_object(&path)?;
         match serde_json::from_value(Value::Object(map)) {
             Ok(provenance) => Ok(Some(provenance)),
-            Err(source) => Err(AdapterError::Json { path, source }),
+            // The words may quote the file.
+            Err(error) => {
+                let source = serde_json::Error::custom(escaped(&error.to_string()));
+                Err(AdapterError::Json { path, source })
+            }
         }
     }
 

@@ -7,9 +7,10 @@
 //!
 //! All compound values live in one list and refer to each other by place, so neither deep nor
 //! cyclic values cost a stack or a leak; memory grows by a bounded amount an instruction, and the
-//! instructions are counted.
+//! instructions are counted. Texts stay in the pickle and are pointed to: it may use one of megabytes
+//! as the name of each of a million tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use safetensors::Dtype;
 
@@ -39,9 +40,9 @@ type Result<T> = std::result::Result<T, PickleError>;
 
 /// A tensor as the pickle describes it, not yet compared with the storage's bytes.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct PickledTensor {
+pub(super) struct PickledTensor<'a> {
     /// The storage's name in the file.
-    pub(super) storage: String,
+    pub(super) storage: &'a str,
     pub(super) dtype: Dtype,
     /// Numbers that the storage has.
     pub(super) storage_numbers: usize,
@@ -52,8 +53,8 @@ pub(super) struct PickledTensor {
     pub(super) strides: Vec<usize>,
 }
 
-/// The tensors of a pickled state dictionary, in its order.
-pub(super) fn state_dictionary(pickle: &[u8]) -> Result<Vec<(String, PickledTensor)>> {
+/// The tensors of a pickled state dictionary, in its order, each name once.
+pub(super) fn state_dictionary(pickle: &[u8]) -> Result<Vec<(&str, PickledTensor<'_>)>> {
     let mut machine = Machine { rest: pickle, ..Machine::default() };
     let value = machine.run()?;
     let Some(Compound::Dictionary(entries)) = machine.compound(&value) else {
@@ -61,6 +62,7 @@ pub(super) fn state_dictionary(pickle: &[u8]) -> Result<Vec<(String, PickledTens
         return Err(Refused(format!("it holds {kind}, not a dictionary of tensors")));
     };
     let mut tensors = Vec::with_capacity(entries.len());
+    let mut names = HashSet::new();
     for (name, value) in entries {
         let Some(Compound::Text(name)) = machine.compound(name) else {
             let kind = machine.kind(name);
@@ -72,7 +74,10 @@ pub(super) fn state_dictionary(pickle: &[u8]) -> Result<Vec<(String, PickledTens
                 "its entry {name} is {kind}, not a tensor: save the state dictionary of the model alone"
             )));
         };
-        tensors.push((name.clone(), tensor.clone()));
+        if !names.insert(*name) {
+            return Err(Damaged(format!("the tensor {} is there twice", quoted(name))));
+        }
+        tensors.push((*name, tensor.clone()));
     }
     Ok(tensors)
 }
@@ -123,13 +128,13 @@ impl Global {
     }
 }
 
-enum Compound {
-    Text(String),
+enum Compound<'a> {
+    Text(&'a str),
     Tuple(Vec<Value>),
     List(Vec<Value>),
     Dictionary(Vec<(Value, Value)>),
-    Storage { name: String, dtype: Dtype, numbers: usize },
-    Tensor(PickledTensor),
+    Storage { name: &'a str, dtype: Dtype, numbers: usize },
+    Tensor(PickledTensor<'a>),
 }
 
 #[derive(Default)]
@@ -139,7 +144,7 @@ struct Machine<'a> {
     /// Lengths of the stack where marks were set.
     marks: Vec<usize>,
     memo: BTreeMap<u64, Value>,
-    compounds: Vec<Compound>,
+    compounds: Vec<Compound<'a>>,
 }
 
 impl<'a> Machine<'a> {
@@ -274,7 +279,7 @@ impl<'a> Machine<'a> {
         std::str::from_utf8(line).map_err(|_| not_unicode())
     }
 
-    fn push(&mut self, compound: Compound) {
+    fn push(&mut self, compound: Compound<'a>) {
         self.stack.push(Value::Compound(self.compounds.len()));
         self.compounds.push(compound);
     }
@@ -296,7 +301,7 @@ impl<'a> Machine<'a> {
     fn text(&mut self, width: usize) -> Result<()> {
         let length = usize::try_from(self.length(width)?).map_err(|_| cut_off())?;
         let text = std::str::from_utf8(self.take(length)?).map_err(|_| not_unicode())?;
-        self.push(Compound::Text(text.to_owned()));
+        self.push(Compound::Text(text));
         Ok(())
     }
 
@@ -321,7 +326,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(start))
     }
 
-    fn compound(&self, value: &Value) -> Option<&Compound> {
+    fn compound(&self, value: &Value) -> Option<&Compound<'a>> {
         match value {
             Value::Compound(place) => self.compounds.get(*place),
             _ => None,
@@ -329,7 +334,7 @@ impl<'a> Machine<'a> {
     }
 
     /// The compound on top of the stack, which stays there.
-    fn top(&mut self) -> Result<&mut Compound> {
+    fn top(&mut self) -> Result<&mut Compound<'a>> {
         match self.stack.last() {
             Some(Value::Compound(place)) if self.stack.len() > self.floor() => {
                 self.compounds.get_mut(*place).ok_or_else(empty)
@@ -383,9 +388,9 @@ impl<'a> Machine<'a> {
             return Err(wrong());
         };
         match (self.compound(&kind), self.compound(&name)) {
-            (Some(Compound::Text(kind)), Some(Compound::Text(name))) if kind == "storage" => {
+            (Some(Compound::Text("storage")), Some(Compound::Text(name))) => {
                 let numbers = usize::try_from(numbers).map_err(|_| wrong())?;
-                let name = name.clone();
+                let name = *name;
                 self.push(Compound::Storage { name, dtype, numbers });
                 Ok(())
             }
@@ -424,7 +429,7 @@ impl<'a> Machine<'a> {
     }
 
     /// A tensor, from (storage, offset, shape, strides, requires gradient, hooks).
-    fn tensor(&self, arguments: &[Value]) -> Result<PickledTensor> {
+    fn tensor(&self, arguments: &[Value]) -> Result<PickledTensor<'a>> {
         let [storage, Value::Whole(offset), shape, strides, ..] = arguments else {
             return Err(unknown_call());
         };
@@ -438,7 +443,7 @@ impl<'a> Machine<'a> {
             ));
         }
         Ok(PickledTensor {
-            storage: name.clone(),
+            storage: name,
             dtype: *dtype,
             storage_numbers: *numbers,
             offset: usize::try_from(*offset).map_err(|_| unknown_call())?,

@@ -13,20 +13,28 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor
 
 use super::stored::Stored;
 use crate::EncoderError;
-use crate::error::quoted;
+use crate::error::{quoted, said};
 
 /// Bytes of the header's length.
 const LENGTH: usize = 8;
+
+/// Dimensions of a tensor; a message shows them all.
+const MOST_DIMENSIONS: usize = 8;
 
 /// The tensors of a file.
 pub(super) fn tensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Stored)>, EncoderError> {
     let damaged = |reason| EncoderError::Weights { path: path.to_owned(), reason };
     let (header, metadata) = SafeTensors::read_metadata(file)
-        .map_err(|e| damaged(format!("it is not a whole safetensors file ({e})")))?;
+        .map_err(|e| damaged(format!("it is not a whole safetensors file ({})", said(e))))?;
     let start = LENGTH + header;
     serde_json::from_slice::<DistinctNames>(&file[LENGTH..start])
-        .map_err(|e| damaged(format!("its header is wrong ({e})")))?;
-    let tensors = metadata.tensors().into_iter().map(|(name, info)| {
+        .map_err(|e| damaged(format!("its header is wrong ({})", said(e))))?;
+    let tensors = metadata.tensors();
+    if let Some((name, info)) = tensors.iter().find(|(_, i)| i.shape.len() > MOST_DIMENSIONS) {
+        let (name, dimensions) = (quoted(name), info.shape.len());
+        return Err(damaged(format!("the tensor {name} has {dimensions} dimensions")));
+    }
+    let tensors = tensors.into_iter().map(|(name, info)| {
         let bytes = start + info.data_offsets.0..start + info.data_offsets.1;
         let stored = Stored { dtype: info.dtype, shape: info.shape.clone(), bytes, strides: None };
         (name, stored)

@@ -37,24 +37,25 @@ pub(super) fn tensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Stored)>,
         });
     }
     let mut archive = Archive::open(path, file)?;
-    let pickled = pickle::state_dictionary(&archive.pickle()?).map_err(|e| match e {
+    let pickle = archive.pickle()?;
+    let pickled = pickle::state_dictionary(&pickle).map_err(|e| match e {
         PickleError::Damaged(reason) => damaged(path, reason),
         PickleError::Refused(reason) => refused(path, reason),
     })?;
     let mut storages = HashMap::new();
     let mut tensors = Vec::with_capacity(pickled.len());
     for (name, tensor) in pickled {
-        let storage = match storages.get(&tensor.storage) {
+        let storage = match storages.get(tensor.storage) {
             Some(range) => Range::clone(range),
             None => {
                 let range = archive.stored(&format!("data/{}", tensor.storage))?;
-                storages.insert(tensor.storage.clone(), range.clone());
+                storages.insert(tensor.storage, range.clone());
                 range
             }
         };
         let stored = placed(tensor, storage)
-            .map_err(|reason| damaged(path, format!("the tensor {} {reason}", quoted(&name))))?;
-        tensors.push((name, stored));
+            .map_err(|reason| damaged(path, format!("the tensor {} {reason}", quoted(name))))?;
+        tensors.push((name.to_owned(), stored));
     }
     Ok(tensors)
 }
@@ -135,7 +136,7 @@ impl<'a> Archive<'a> {
 }
 
 /// The place in the file of a tensor whose storage is at `storage`, or what is wrong with it.
-fn placed(tensor: PickledTensor, storage: Range<usize>) -> Result<Stored, String> {
+fn placed(tensor: PickledTensor<'_>, storage: Range<usize>) -> Result<Stored, String> {
     let PickledTensor { dtype, storage_numbers, offset, shape, strides, .. } = tensor;
     let width = dtype.bitsize() / 8;
     if storage_numbers.checked_mul(width).is_none_or(|bytes| bytes > storage.len()) {
@@ -190,9 +191,14 @@ mod tests {
     /// Where the tensor is and whether it has strides, or a part of why it is refused.
     type Expected = Result<(Range<usize>, bool), &'static str>;
 
-    fn tensor(numbers: usize, offset: usize, shape: &[usize], strides: &[usize]) -> PickledTensor {
+    fn tensor(
+        numbers: usize,
+        offset: usize,
+        shape: &[usize],
+        strides: &[usize],
+    ) -> PickledTensor<'static> {
         PickledTensor {
-            storage: "0".into(),
+            storage: "0",
             dtype: Dtype::F32,
             storage_numbers: numbers,
             offset,
@@ -203,7 +209,7 @@ mod tests {
 
     #[test]
     fn a_tensor_is_placed_within_its_storage_or_refused() {
-        let cases: [(PickledTensor, Expected); 12] = [
+        let cases: [(PickledTensor<'_>, Expected); 12] = [
             (tensor(6, 0, &[2, 3], &[3, 1]), Ok((100..124, false))),
             (tensor(6, 2, &[4], &[1]), Ok((108..124, false))),
             (tensor(6, 0, &[3, 2], &[1, 3]), Ok((100..124, true))),

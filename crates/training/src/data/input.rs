@@ -34,7 +34,7 @@ pub(crate) struct OpenInput {
 
 impl Input {
     /// The inputs that `names` stand for, in their order: `-`, files, and patterns with `*`, `?` and
-    /// `[…]`, whose matches are sorted. A file that exists is taken literally, whatever characters
+    /// `[…]` (but not `**`), whose matches are sorted. A file that exists is taken literally, whatever characters
     /// its name has.
     ///
     /// # Errors
@@ -98,10 +98,12 @@ impl Input {
 }
 
 fn matches_of(pattern: &str) -> Result<Vec<Input>, TrainingError> {
-    let paths = glob::glob(pattern).map_err(|error| TrainingError::BadPattern {
-        pattern: pattern.to_string(),
-        reason: error.msg,
-    })?;
+    let bad = |reason| TrainingError::BadPattern { pattern: pattern.to_string(), reason };
+    // Links that lead back up would be followed again and again: forty deep, and in all orders.
+    if pattern.contains("**") {
+        return Err(bad("`**` is not supported; give each level of folders a `*`"));
+    }
+    let paths = glob::glob(pattern).map_err(|error| bad(error.msg))?;
     let mut found = Vec::new();
     for path in paths {
         let path = path.map_err(|error| TrainingError::Read {

@@ -122,7 +122,10 @@ fn rows_without_a_label_are_dropped_and_counted_or_refused() {
         MissingLabels::Refuse,
         &mut ReadReport::default(),
     );
-    assert_eq!(refused.unwrap_err().to_string(), "rows.tsv, line 2: the row has no label");
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "rows.tsv, line 2: the row has no label; give it one or remove it"
+    );
 }
 
 #[test]

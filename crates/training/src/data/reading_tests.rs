@@ -263,19 +263,19 @@ fn what_is_wrong_is_said_with_its_place() {
             "too few",
             Tsv,
             b"text\tlabel\nx\ta\ny\n",
-            "input, line 3: 1 columns where the file has 2",
+            "input, line 3: 1 columns where the file has 2; complete the row or remove it",
         ),
         (
             "too many",
             Tsv,
             b"text\tlabel\nx\ta\tb\n",
-            "input, line 2: 3 columns where the file has 2",
+            "input, line 2: 3 columns where the file has 2; complete the row or remove it",
         ),
         (
             "too few in CSV",
             Csv,
             b"text,label\n\"x\ny\",a\nz\n",
-            "input, line 4: 1 columns where the file has 2",
+            "input, line 4: 1 columns where the file has 2; complete the row or remove it",
         ),
         (
             "unclosed quote",

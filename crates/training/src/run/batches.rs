@@ -59,7 +59,7 @@ pub fn length_grouped_batches(
     random.shuffle(&mut order);
     let size = size.max(1);
     if group {
-        for window in order.chunks_mut(WINDOW * size) {
+        for window in order.chunks_mut(size.saturating_mul(WINDOW)) {
             // By length alone, so that equal rows keep the shuffle's order.
             window.sort_by_key(|row| lengths[*row]);
         }

@@ -93,7 +93,7 @@ pub fn train(
 ) -> Result<Outcome, TrainingError> {
     let lengths: Vec<usize> = train.rows.iter().map(|row| row.ids.len()).collect();
     let steps_per_epoch = train.len().div_ceil(options.batch_size.max(1));
-    let total_steps = steps_per_epoch * options.epochs;
+    let total_steps = steps_per_epoch.saturating_mul(options.epochs);
     let warmup = (total_steps as f64 * options.warmup_ratio) as usize;
     let mut optimiser = Optimiser::default();
     let mut progress = Progress::default();

@@ -56,9 +56,14 @@ pub(super) fn dictionary(entries: &[(&str, Vec<u8>)]) -> Vec<u8> {
     [&ordered()[..], b"(", &entries, b"u", &state, b"b"].concat()
 }
 
-fn expected(storage: &str, offset: usize, shape: &[usize], strides: &[usize]) -> PickledTensor {
+fn expected<'a>(
+    storage: &'a str,
+    offset: usize,
+    shape: &[usize],
+    strides: &[usize],
+) -> PickledTensor<'a> {
     PickledTensor {
-        storage: storage.into(),
+        storage,
         dtype: Dtype::F32,
         storage_numbers: 6,
         offset,
@@ -80,11 +85,12 @@ fn a_state_dictionary_is_read() {
         ("p", parameter),
         ("s", tensor(of("0"), 5, &[], &[])),
     ]);
-    let read = state_dictionary(&pickle(&body)).unwrap();
+    let bytes = pickle(&body);
+    let read = state_dictionary(&bytes).unwrap();
     let want = [
-        ("w".to_owned(), expected("0", 0, &[2, 3], &[3, 1])),
-        ("p".to_owned(), expected("1", 2, &[2, 2], &[1, 2])),
-        ("s".to_owned(), expected("0", 5, &[], &[])),
+        ("w", expected("0", 0, &[2, 3], &[3, 1])),
+        ("p", expected("1", 2, &[2, 2], &[1, 2])),
+        ("s", expected("0", 5, &[], &[])),
     ];
     assert_eq!(read, want);
 }
@@ -107,7 +113,7 @@ fn the_instructions_of_later_protocols_are_read() {
     .concat();
     let read = state_dictionary(&body).unwrap();
     let want = expected("0", 1, &[2, 2], &[2, 1]);
-    assert_eq!(read, [("w".to_owned(), want.clone()), ("again".to_owned(), want)]);
+    assert_eq!(read, [("w", want.clone()), ("again", want)]);
 }
 
 #[test]
@@ -272,6 +278,14 @@ fn deep_and_cyclic_values_cost_nothing() {
             .concat(),
     );
     assert!(matches!(state_dictionary(&cyclic), Err(PickleError::Refused(_))));
+}
+
+#[test]
+fn a_name_is_there_once() {
+    let entry = || tensor(storage("FloatStorage", "0", 6), 0, &[6], &[1]);
+    let twice = pickle(&dictionary(&[("w", entry()), ("w", entry())]));
+    let Err(PickleError::Damaged(reason)) = state_dictionary(&twice) else { panic!("read") };
+    assert_eq!(reason, "the tensor \"w\" is there twice");
 }
 
 #[test]
