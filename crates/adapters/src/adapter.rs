@@ -2,20 +2,25 @@
 
 use std::collections::BTreeMap;
 
-use adaptkit_compute::{Dropout, FrozenNorm, Parameter, Tensor, mix};
+use adaptkit_compute::{FrozenNorm, NormTape, Parameter, Tensor, TrainedNorm, mix};
 use adaptkit_encoder::{EndGradients, Place, Sites, SubLayerEnd};
 
-use crate::bottleneck::{Bottleneck, BottleneckTape};
+use crate::bottleneck::{Bottleneck, BottleneckTape, End, EndNorm, EndNormBackward};
 
-/// The bottlenecks of one task.
+/// The bottlenecks of one task and, where they are trained with them, the encoder's layer norms.
 pub struct Adapter {
     modules: BTreeMap<Place, Bottleneck>,
+    norms: BTreeMap<Place, TrainedNorm>,
 }
 
 impl Adapter {
-    /// An adapter of the given modules.
-    pub fn new(modules: BTreeMap<Place, Bottleneck>) -> Adapter {
-        Adapter { modules }
+    /// An adapter of the given modules, and of layer norms that stand in for the encoder's own at
+    /// the ends of sub-layers.
+    pub fn new(
+        modules: BTreeMap<Place, Bottleneck>,
+        norms: BTreeMap<Place, TrainedNorm>,
+    ) -> Adapter {
+        Adapter { modules, norms }
     }
 
     /// The modules by place, lowest first.
@@ -23,15 +28,32 @@ impl Adapter {
         &self.modules
     }
 
-    /// The lowest place with a module.
-    pub fn lowest(&self) -> Option<Place> {
-        self.modules.keys().next().copied()
+    /// The layer norms that stand in for the encoder's own, lowest first.
+    pub fn norms(&self) -> &BTreeMap<Place, TrainedNorm> {
+        &self.norms
     }
 
-    /// Calls `f` on each parameter with its place and its name within the module.
+    /// The lowest place with something that is trained.
+    pub fn lowest(&self) -> Option<Place> {
+        let lowest = [self.modules.keys().next(), self.norms.keys().next()];
+        lowest.into_iter().flatten().min().copied()
+    }
+
+    /// Numbers that training changes.
+    pub fn parameters(&self) -> usize {
+        let norms = self.norms.values().map(|norm| 2 * norm.weight.value().columns());
+        self.modules.values().map(Bottleneck::parameters).sum::<usize>() + norms.sum::<usize>()
+    }
+
+    /// Calls `f` on each parameter with its place and its name within the module; those of the
+    /// encoder's layer norms are `LayerNorm.weight` and `LayerNorm.bias`.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(Place, &str, &mut Parameter)) {
         for (place, module) in &mut self.modules {
             module.visit(&mut |name, parameter| f(*place, name, parameter));
+        }
+        for (place, norm) in &mut self.norms {
+            f(*place, "LayerNorm.weight", &mut norm.weight);
+            f(*place, "LayerNorm.bias", &mut norm.bias);
         }
     }
 
@@ -48,6 +70,23 @@ impl Adapter {
     pub fn training(&mut self, key: u64) -> Training<'_> {
         Training { adapter: self, tapes: BTreeMap::new(), key }
     }
+
+    fn occupied(&self, place: Place) -> bool {
+        self.modules.contains_key(&place) || self.norms.contains_key(&place)
+    }
+
+    fn needs_all_tokens(&self, layer: usize) -> bool {
+        let here = self.modules.iter().filter(|(place, _)| place.layer == layer);
+        here.into_iter().any(|(_, module)| module.extras.gate.is_some())
+    }
+
+    /// The layer norm at a place.
+    fn norm<'a>(&'a self, place: Place, own: &'a FrozenNorm) -> &'a dyn EndNorm {
+        match self.norms.get(&place) {
+            Some(norm) => norm,
+            None => own,
+        }
+    }
 }
 
 /// An adapter in a pass without a backward.
@@ -55,19 +94,26 @@ pub struct Inference<'a> {
     adapter: &'a Adapter,
 }
 
-const NO_DROPOUT: Dropout = Dropout { probability: 0.0, key: 0 };
-
 impl Sites for Inference<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.adapter.modules.contains_key(&place)
+        self.adapter.occupied(place)
     }
 
     fn lowest_trained(&self) -> Option<Place> {
         None
     }
 
+    fn needs_all_tokens(&self, layer: usize) -> bool {
+        self.adapter.needs_all_tokens(layer)
+    }
+
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
-        self.adapter.modules[&place].forward(end, false, NO_DROPOUT).0
+        let SubLayerEnd { x, residual, norm, offsets } = end;
+        let norm = self.adapter.norm(place, norm);
+        match self.adapter.modules.get(&place) {
+            Some(module) => module.forward(End { x, residual, norm, offsets }),
+            None => norm.forward(&x, residual, false).0,
+        }
     }
 
     fn backward(
@@ -84,25 +130,44 @@ impl Sites for Inference<'_> {
 /// An adapter in a pass with a backward, which adds to its parameters' gradients.
 pub struct Training<'a> {
     adapter: &'a mut Adapter,
-    tapes: BTreeMap<Place, BottleneckTape>,
+    tapes: BTreeMap<Place, SiteTape>,
     key: u64,
+}
+
+/// What a place keeps for the backward pass.
+enum SiteTape {
+    Bottleneck(BottleneckTape),
+    Norm(NormTape),
 }
 
 impl Sites for Training<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.adapter.modules.contains_key(&place)
+        self.adapter.occupied(place)
     }
 
     fn lowest_trained(&self) -> Option<Place> {
         self.adapter.lowest()
     }
 
+    fn needs_all_tokens(&self, layer: usize) -> bool {
+        self.adapter.needs_all_tokens(layer)
+    }
+
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, keep: bool) -> Tensor {
-        let module = &self.adapter.modules[&place];
-        let number = 2 * place.layer as u64 + place.site as u64;
-        let probability = module.form().dropout;
-        let dropout = Dropout { probability, key: mix(self.key, number) };
-        let (out, tape) = module.forward(end, keep, dropout);
+        let SubLayerEnd { x, residual, norm, offsets } = end;
+        let norm = self.adapter.norm(place, norm);
+        let (out, tape) = match self.adapter.modules.get(&place) {
+            Some(module) => {
+                let number = 2 * place.layer as u64 + place.site as u64;
+                let end = End { x, residual, norm, offsets };
+                let (out, tape) = module.forward_training(end, keep, mix(self.key, number));
+                (out, tape.map(SiteTape::Bottleneck))
+            }
+            None => {
+                let (out, tape) = norm.forward(&x, residual, keep);
+                (out, tape.map(SiteTape::Norm))
+            }
+        };
         self.tapes.extend(tape.map(|tape| (place, tape)));
         out
     }
@@ -110,12 +175,24 @@ impl Sites for Training<'_> {
     fn backward(
         &mut self,
         place: Place,
-        norm: &FrozenNorm,
+        mut norm: &FrozenNorm,
         d: Tensor,
         below: bool,
     ) -> Option<EndGradients> {
-        let tape = self.tapes.remove(&place).expect("the forward pass kept a tape");
-        let module = self.adapter.modules.get_mut(&place).expect("an occupied place");
-        module.backward(norm, tape, d, below)
+        let Adapter { modules, norms } = &mut *self.adapter;
+        let norm: &mut dyn EndNormBackward = match norms.get_mut(&place) {
+            Some(norm) => norm,
+            None => &mut norm,
+        };
+        match self.tapes.remove(&place).expect("the forward pass kept a tape") {
+            SiteTape::Bottleneck(tape) => {
+                let module = modules.get_mut(&place).expect("an occupied place");
+                module.backward(norm, tape, d, below)
+            }
+            SiteTape::Norm(tape) => {
+                let d = norm.backward(&tape, d);
+                below.then_some(EndGradients { x: d, residual: None })
+            }
+        }
     }
 }

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use adaptkit_compute::{Activation, Device, Random, Tensor, TrainedLinear, mix};
+use adaptkit_compute::{
+    Activation, Device, Parameter, Random, Tensor, TrainedLinear, TrainedNorm, mix,
+};
 use adaptkit_encoder::{Encoder, Place};
 
 use crate::adapter::Adapter;
-use crate::bottleneck::{Bottleneck, Form, Input, Residual};
+use crate::bottleneck::{Bottleneck, Extras, Form};
 use crate::classifier::TaskModel;
-use crate::config::{AdapterConfig, AdapterResidual, Initialisation, Scaling};
-use crate::error::{AdapterError, ConfigError};
+use crate::config::{AdapterConfig, Initialisation, Scaling};
+use crate::error::AdapterError;
 use crate::files::{
-    HeadKind, ModelReference, StoredAdapter, StoredBottleneck, StoredHead, StoredLinear,
+    HeadKind, ModelReference, StoredAdapter, StoredBottleneck, StoredGate, StoredHead,
+    StoredLinear, StoredNorm,
 };
 use crate::head::Head;
 
@@ -29,52 +32,6 @@ pub struct HeadShape {
     pub activation: Activation,
 }
 
-impl Form {
-    /// The wiring that a configuration asks for.
-    ///
-    /// # Errors
-    /// If it asks for a part that bottlenecks do not have here.
-    pub fn of(config: &AdapterConfig) -> Result<Form, ConfigError> {
-        let unsupported = |field, found: &str, meaning| {
-            Err(ConfigError::UnsupportedField { field, found: found.to_owned(), meaning })
-        };
-        let scaling = match config.scaling {
-            Scaling::Fixed(scaling) => scaling as f32,
-            Scaling::Learned => return unsupported("scaling", "learned", "a trained factor"),
-            Scaling::Channel => {
-                return unsupported("scaling", "channel", "a trained factor a channel");
-            }
-        };
-        if config.use_gating {
-            return unsupported("use_gating", "true", "a gate on the adapter's output");
-        }
-        if config.ln_before {
-            return unsupported("ln_before", "true", "a new layer norm before the bottleneck");
-        }
-        if config.ln_after {
-            return unsupported("ln_after", "true", "a new layer norm after the bottleneck");
-        }
-        let input = match (config.is_parallel, config.original_ln_before) {
-            (true, _) => Input::SubLayerInput,
-            (false, true) => Input::NormedSum,
-            (false, false) => Input::Output,
-        };
-        let residual = match (input, config.residual_before_ln) {
-            (Input::NormedSum, AdapterResidual::AfterAdd) => Residual::Sum,
-            (Input::NormedSum, AdapterResidual::AfterNorm) => Residual::NormedSum,
-            _ => Residual::Output,
-        };
-        Ok(Form {
-            input,
-            residual,
-            norm_at_end: config.original_ln_after,
-            activation: config.non_linearity,
-            scaling,
-            dropout: config.dropout as f32,
-        })
-    }
-}
-
 impl TaskModel {
     /// A new adapter and head for an encoder, drawn from `seed`.
     ///
@@ -88,7 +45,7 @@ impl TaskModel {
     ) -> Result<TaskModel, AdapterError> {
         let (layers, d) = (encoder.config().num_hidden_layers, encoder.config().hidden_size);
         config.validate(layers, d)?;
-        let form = Form::of(config)?;
+        let form = Form::of(config);
         let device = encoder.device();
         let mut modules = BTreeMap::new();
         for place in config.places(layers) {
@@ -98,7 +55,9 @@ impl TaskModel {
             let [down, up] = initial_weights(config.init_weights, d, m, &mut random);
             let down = linear(device, [m, d], &down, &vec![0.0; m]);
             let up = linear(device, [d, m], &up, &vec![0.0; d]);
-            modules.insert(place, Bottleneck::new(form, down, up));
+            let mut module = Bottleneck::new(form, down, up);
+            module.extras = new_extras(device, config, d, &mut random);
+            modules.insert(place, module);
         }
         let mut random = Random::new(mix(seed, u64::MAX));
         let head_layers = (0..head.layers).map(|i| {
@@ -107,7 +66,7 @@ impl TaskModel {
             linear(device, [outputs, d], &weight, &vec![0.0; outputs])
         });
         let head = Head::new(head_layers.collect(), head.activation);
-        Ok(TaskModel { adapter: Adapter::new(modules), head })
+        Ok(TaskModel { adapter: Adapter::new(modules, BTreeMap::new()), head })
     }
 
     /// The modules of a stored adapter and head, on the encoder's device.
@@ -123,15 +82,17 @@ impl TaskModel {
         let (family, d) = (config.family.name(), config.hidden_size);
         adapter.check_base(family, d, config.num_hidden_layers)?;
         head.check_base(family, d)?;
-        let form = Form::of(&adapter.config)?;
+        let form = Form::of(&adapter.config);
         let device = encoder.device();
         let modules = adapter.modules.iter().map(|(place, stored)| {
             let m = stored.down_bias.len();
             let down = linear(device, [m, d], &stored.down_weight, &stored.down_bias);
             let up = linear(device, [d, m], &stored.up_weight, &stored.up_bias);
-            (*place, Bottleneck::new(form, down, up))
+            let mut module = Bottleneck::new(form, down, up);
+            module.extras = stored_extras(device, d, stored);
+            (*place, module)
         });
-        let adapter = Adapter::new(modules.collect());
+        let adapter = Adapter::new(modules.collect(), BTreeMap::new());
         let layers = head.layers.iter().map(|stored| {
             let zeros = vec![0.0; stored.outputs];
             let bias = stored.bias.as_ref().unwrap_or(&zeros);
@@ -154,10 +115,13 @@ impl TaskModel {
                 down_bias: module.down.bias.value().to_vec(),
                 up_weight: module.up.weight.value().to_vec(),
                 up_bias: module.up.bias.value().to_vec(),
-                scaling: None,
-                gate: None,
-                norm_before: None,
-                norm_after: None,
+                scaling: module.extras.scaling.as_ref().map(|s| s.value().to_vec()),
+                gate: module.extras.gate.as_ref().map(|gate| StoredGate {
+                    weight: gate.weight.value().to_vec(),
+                    bias: gate.bias.value().to_vec()[0],
+                }),
+                norm_before: module.extras.norm_before.as_ref().map(stored_norm),
+                norm_after: module.extras.norm_after.as_ref().map(stored_norm),
             };
             (*place, stored)
         });
@@ -197,11 +161,58 @@ impl TaskModel {
 
     /// Numbers that training changes.
     pub fn parameters(&self) -> usize {
-        let layer = |l: &TrainedLinear| l.outputs() * (l.inputs() + 1);
-        let modules = self.adapter.modules().values();
-        modules.map(|m| layer(&m.down) + layer(&m.up)).sum::<usize>()
-            + self.head.layers().iter().map(layer).sum::<usize>()
+        let head = self.head.layers().iter().map(|l| l.outputs() * (l.inputs() + 1));
+        self.adapter.parameters() + head.sum::<usize>()
     }
+}
+
+/// The ε of the layer norms that an adapter adds: PyTorch's default.
+const ADDED_NORM_EPSILON: f32 = 1e-5;
+
+/// The parts of a new bottleneck beside its projections, as the library initialises them: scalings
+/// of one, norms that change nothing but scale and mean, a gate like the projections' (but for
+/// `houlsby`, which leaves it to PyTorch's default for linear layers, uniform in ±1/√d).
+fn new_extras(device: &Device, config: &AdapterConfig, d: usize, random: &mut Random) -> Extras {
+    let ones = |n: usize| device.tensor(1, n, &vec![1.0; n]);
+    let norm = || TrainedNorm::new(ones(d), device.zeros(1, d), ADDED_NORM_EPSILON);
+    let gate = config.use_gating.then(|| {
+        let (weight, bias) = match config.init_weights {
+            Initialisation::Bert | Initialisation::MamAdapter => (normal(d, 0.02, random), 0.0),
+            Initialisation::Houlsby => {
+                let bound = 1.0 / (d as f64).sqrt();
+                let mut uniform = || ((2.0 * random.uniform() - 1.0) * bound) as f32;
+                ((0..d).map(|_| uniform()).collect(), uniform())
+            }
+        };
+        linear(device, [1, d], &weight, &[bias])
+    });
+    Extras {
+        scaling: match config.scaling {
+            Scaling::Fixed(_) => None,
+            Scaling::Learned => Some(Parameter::new(ones(1))),
+            Scaling::Channel => Some(Parameter::new(ones(d))),
+        },
+        gate,
+        norm_before: config.ln_before.then(norm),
+        norm_after: config.ln_after.then(norm),
+    }
+}
+
+fn stored_extras(device: &Device, d: usize, stored: &StoredBottleneck) -> Extras {
+    let row = |values: &[f32]| device.tensor(1, values.len(), values);
+    let norm = |norm: &StoredNorm| {
+        TrainedNorm::new(row(&norm.weight), row(&norm.bias), ADDED_NORM_EPSILON)
+    };
+    Extras {
+        scaling: stored.scaling.as_ref().map(|scaling| Parameter::new(row(scaling))),
+        gate: stored.gate.as_ref().map(|g| linear(device, [1, d], &g.weight, &[g.bias])),
+        norm_before: stored.norm_before.as_ref().map(norm),
+        norm_after: stored.norm_after.as_ref().map(norm),
+    }
+}
+
+fn stored_norm(norm: &TrainedNorm) -> StoredNorm {
+    StoredNorm { weight: norm.weight.value().to_vec(), bias: norm.bias.value().to_vec() }
 }
 
 fn linear(device: &Device, shape: [usize; 2], weight: &[f32], bias: &[f32]) -> TrainedLinear {

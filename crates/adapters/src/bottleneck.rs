@@ -1,65 +1,104 @@
 //! The bottleneck adapter: down-projection, activation, up-projection (Houlsby et al. 2019, §2.1),
 //! in the forms that the `adapters` library places at the end of a post-norm sub-layer.
 //!
-//! With x the sub-layer's output, r its input and LN its frozen layer norm:
+//! With x the sub-layer's output, r its input and LN its layer norm:
 //!
 //! | form | a | result |
 //! |---|---|---|
-//! | sequential on the normed sum (Pfeiffer) | LN(x + r) | LN(x + s·up(f(down(a))) + r) |
-//! | sequential on the output (Houlsby) | x | LN(x + s·up(f(down(a))) + r) |
-//! | parallel | r | LN(x + s·up(f(down(a))) + r) |
+//! | sequential on the normed sum (Pfeiffer) | LN(x + r) | LN(x + y + r) |
+//! | sequential on the output (Houlsby) | x | LN(x + y + r) |
+//! | parallel | r | LN(x + y + r) |
+//!
+//! y = g·s·up(f(down(a))), where the scaling s is fixed, trained, or trained for each channel, and
+//! the gate g is 1 or, for each row of the batch, the mean over its tokens of sigmoid(w·a + b). (The
+//! Python library takes that mean over padding too.) A norm of the module's own may stand before
+//! the down-projection, and one after y, with or without x.
+
+mod form;
 
 use adaptkit_compute::{
-    Activation, Dropout, FrozenNorm, NormTape, Parameter, Tensor, TrainedLinear,
+    Dropout, FrozenNorm, NormTape, Parameter, RowOffsets, Tensor, TrainedLinear, TrainedNorm,
 };
-use adaptkit_encoder::{EndGradients, SubLayerEnd};
+use adaptkit_encoder::EndGradients;
 
-/// What the down-projection reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// LN(x + r), as Pfeiffer et al. 2021 found best.
-    NormedSum,
-    /// x, as Houlsby et al. 2019.
-    Output,
-    /// r, in parallel to the sub-layer (He et al. 2022).
-    SubLayerInput,
-}
+pub use form::{Form, Input, Residual};
 
-/// What the up-projection is added to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Residual {
-    /// x.
-    Output,
-    /// LN(x + r).
-    NormedSum,
-    /// x + r.
-    Sum,
-}
-
-/// How a bottleneck is wired: everything but its weights.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Form {
-    /// What the down-projection reads.
-    pub input: Input,
-    /// What the up-projection is added to.
-    pub residual: Residual,
-    /// Whether r is added and the layer norm taken at the end.
-    pub norm_at_end: bool,
-    /// f.
-    pub activation: Activation,
-    /// s.
-    pub scaling: f32,
-    /// The share of the up-projection's outputs that training drops.
-    pub dropout: f32,
-}
-
-/// A bottleneck: d·m + m and m·d + d parameters.
+/// A bottleneck: d·m + m and m·d + d parameters, and those of the parts that not every one has.
 pub struct Bottleneck {
     form: Form,
     /// [m, d]
     pub down: TrainedLinear,
     /// [d, m]
     pub up: TrainedLinear,
+    /// The parts beside.
+    pub extras: Extras,
+}
+
+/// Trained parts that not every bottleneck has.
+#[derive(Default)]
+pub struct Extras {
+    /// s: [1, 1], or [1, d] for one of each channel.
+    pub scaling: Option<Parameter>,
+    /// [1, d]
+    pub gate: Option<TrainedLinear>,
+    /// Before the down-projection.
+    pub norm_before: Option<TrainedNorm>,
+    /// After y, or x + y.
+    pub norm_after: Option<TrainedNorm>,
+}
+
+/// The layer norm at the end of a sub-layer: frozen, or trained with the adapter.
+pub(crate) trait EndNorm {
+    fn forward(&self, x: &Tensor, residual: &Tensor, keep: bool) -> (Tensor, Option<NormTape>);
+}
+
+impl EndNorm for FrozenNorm {
+    fn forward(&self, x: &Tensor, residual: &Tensor, keep: bool) -> (Tensor, Option<NormTape>) {
+        self.forward(x, Some(residual), keep)
+    }
+}
+
+impl EndNorm for TrainedNorm {
+    fn forward(&self, x: &Tensor, residual: &Tensor, keep: bool) -> (Tensor, Option<NormTape>) {
+        self.forward(x, Some(residual), keep)
+    }
+}
+
+/// The backward of an [`EndNorm`]; adds the gradients of a trained one.
+pub(crate) trait EndNormBackward {
+    fn is_trained(&self) -> bool;
+
+    fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor;
+}
+
+impl EndNormBackward for &FrozenNorm {
+    fn is_trained(&self) -> bool {
+        false
+    }
+
+    fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor {
+        FrozenNorm::backward(self, tape, d)
+    }
+}
+
+impl EndNormBackward for TrainedNorm {
+    fn is_trained(&self) -> bool {
+        true
+    }
+
+    fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor {
+        TrainedNorm::backward(self, tape, d)
+    }
+}
+
+/// What comes into the end of a sub-layer.
+pub(crate) struct End<'a> {
+    /// [tokens, d]
+    pub(crate) x: Tensor,
+    /// r: [tokens, d]
+    pub(crate) residual: &'a Tensor,
+    pub(crate) norm: &'a dyn EndNorm,
+    pub(crate) offsets: &'a RowOffsets,
 }
 
 /// What a bottleneck keeps for its backward pass.
@@ -67,22 +106,38 @@ pub(crate) struct BottleneckTape {
     /// a: [tokens, d]
     input: Tensor,
     normed_sum: Option<NormTape>,
+    /// The norm of a, where there is one of the module's own.
+    normed_input: Option<(Tensor, NormTape)>,
     /// down(a): [tokens, m]
     hidden: Tensor,
     /// f(down(a)): [tokens, m]
     activated: Tensor,
+    /// up(f(down(a))), where its scaling is trained: [tokens, d]
+    unscaled: Option<Tensor>,
+    gate: Option<GateTape>,
+    norm_after: Option<NormTape>,
     dropout: Dropout,
+    offsets: RowOffsets,
     end: Option<NormTape>,
 }
 
+struct GateTape {
+    /// w·a + b: [tokens, 1]
+    logits: Tensor,
+    /// g: [rows, 1]
+    gates: Tensor,
+    /// y/g: [tokens, d]
+    ungated: Tensor,
+}
+
 impl Bottleneck {
-    /// A bottleneck of two projections, `down` [m, d] and `up` [d, m].
+    /// A bottleneck of two projections, `down` [m, d] and `up` [d, m], and nothing else.
     ///
     /// # Panics
     /// If their shapes do not fit each other.
     pub fn new(form: Form, down: TrainedLinear, up: TrainedLinear) -> Bottleneck {
         assert!(down.inputs() == up.outputs() && down.outputs() == up.inputs());
-        Bottleneck { form, down, up }
+        Bottleneck { form, down, up, extras: Extras::default() }
     }
 
     /// How it is wired.
@@ -95,32 +150,73 @@ impl Bottleneck {
         self.down.outputs()
     }
 
+    /// Numbers that training changes.
+    pub fn parameters(&self) -> usize {
+        let (d, m) = (self.down.inputs(), self.size());
+        let Extras { scaling, gate, norm_before, norm_after } = &self.extras;
+        let norms = usize::from(norm_before.is_some()) + usize::from(norm_after.is_some());
+        let scaling = scaling.as_ref().map_or(0, |s| s.value().columns());
+        2 * m * d + d + m + scaling + if gate.is_some() { d + 1 } else { 0 } + norms * 2 * d
+    }
+
     /// Calls `f` on each parameter with its name within the module.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Parameter)) {
-        f("adapter_down.0.weight", &mut self.down.weight);
-        f("adapter_down.0.bias", &mut self.down.bias);
+        // The library puts a norm before the projection into the same sequence.
+        let [weight, bias] = match self.extras.norm_before {
+            None => ["adapter_down.0.weight", "adapter_down.0.bias"],
+            Some(_) => ["adapter_down.1.weight", "adapter_down.1.bias"],
+        };
+        f(weight, &mut self.down.weight);
+        f(bias, &mut self.down.bias);
         f("adapter_up.weight", &mut self.up.weight);
         f("adapter_up.bias", &mut self.up.bias);
+        let Extras { scaling, gate, norm_before, norm_after } = &mut self.extras;
+        if let Some(scaling) = scaling {
+            f("scaling", scaling);
+        }
+        if let Some(gate) = gate {
+            f("gate.weight", &mut gate.weight);
+            f("gate.bias", &mut gate.bias);
+        }
+        if let Some(norm) = norm_before {
+            f("adapter_norm_before.weight", &mut norm.weight);
+            f("adapter_norm_before.bias", &mut norm.bias);
+        }
+        if let Some(norm) = norm_after {
+            f("adapter_norm_after.weight", &mut norm.weight);
+            f("adapter_norm_after.bias", &mut norm.bias);
+        }
     }
 
     /// Renews the packed forms after an update.
     pub(crate) fn repack(&mut self) {
         self.down.repack();
         self.up.repack();
+        self.extras.gate.iter_mut().for_each(TrainedLinear::repack);
     }
 
-    /// The end's result [tokens, d]; with `keep`, also what the backward pass needs.
-    pub(crate) fn forward(
+    /// The end's result [tokens, d] in a pass without a backward.
+    pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
+        self.run(end, false, Dropout { probability: 0.0, key: 0 }).0
+    }
+
+    /// The same in training, with what the backward pass needs, if `keep`, and dropout masks from
+    /// `key`.
+    pub(crate) fn forward_training(
         &self,
-        end: SubLayerEnd<'_>,
+        end: End<'_>,
         keep: bool,
-        dropout: Dropout,
+        key: u64,
     ) -> (Tensor, Option<BottleneckTape>) {
-        let SubLayerEnd { x, residual, norm } = end;
+        self.run(end, keep, Dropout { probability: self.form.dropout, key })
+    }
+
+    fn run(&self, end: End<'_>, keep: bool, dropout: Dropout) -> (Tensor, Option<BottleneckTape>) {
+        let End { x, residual, norm, offsets } = end;
         let form = self.form;
         let (normed, normed_sum) = match form.input {
             Input::NormedSum => {
-                let (a, tape) = norm.forward(&x, Some(residual), keep);
+                let (a, tape) = norm.forward(&x, residual, keep);
                 (Some(a), tape)
             }
             Input::Output | Input::SubLayerInput => (None, None),
@@ -130,23 +226,51 @@ impl Bottleneck {
             Input::Output => &x,
             Input::SubLayerInput => residual,
         };
-        let (activated, hidden) = self.down.forward_activated(input, form.activation, keep);
+        let own = self.extras.norm_before.as_ref().map(|norm| norm.forward(input, None, keep));
+        let projected = own.as_ref().map_or(input, |(normed, _)| normed);
+        let (activated, hidden) = self.down.forward_activated(projected, form.activation, keep);
         let mut y = self.up.forward(&activated);
-        if form.scaling != 1.0 {
+        let mut unscaled = None;
+        if let Some(scaling) = &self.extras.scaling {
+            unscaled = keep.then(|| y.duplicate());
+            y.scale_by(scaling.value());
+        } else if form.scaling != 1.0 {
             y.scale(form.scaling);
         }
         y.dropout(dropout);
-        match form.residual {
+        let mut gate_tape = None;
+        if let Some(gate) = &self.extras.gate {
+            let logits = gate.forward(input);
+            let gates = logits.mean_sigmoid(offsets);
+            let ungated = keep.then(|| y.duplicate());
+            y.scale_batch_rows(&gates, offsets);
+            gate_tape = ungated.map(|ungated| GateTape { logits, gates, ungated });
+        }
+        let add_residual = |y: &mut Tensor| match form.residual {
             Residual::Output => y.add_scaled(1.0, &x),
             Residual::NormedSum => y.add_scaled(1.0, input),
             Residual::Sum => {
                 y.add_scaled(1.0, &x);
                 y.add_scaled(1.0, residual);
             }
+        };
+        let mut norm_after = None;
+        match &self.extras.norm_after {
+            None => add_residual(&mut y),
+            Some(norm) => {
+                if form.residual_before_norm {
+                    add_residual(&mut y);
+                }
+                (y, norm_after) = norm.forward(&y, None, keep);
+                if !form.residual_before_norm {
+                    add_residual(&mut y);
+                }
+            }
         }
         let (out, end) =
-            if form.norm_at_end { norm.forward(&y, Some(residual), keep) } else { (y, None) };
+            if form.norm_at_end { norm.forward(&y, residual, keep) } else { (y, None) };
         let tape = hidden.map(|hidden| BottleneckTape {
+            normed_input: own.and_then(|(normed, tape)| Some((normed, tape?))),
             input: match form.input {
                 Input::NormedSum => normed.unwrap_or(x),
                 Input::Output => x,
@@ -155,7 +279,11 @@ impl Bottleneck {
             normed_sum,
             hidden,
             activated,
+            unscaled,
+            gate: gate_tape,
+            norm_after,
             dropout,
+            offsets: offsets.clone(),
             end,
         });
         (out, tape)
@@ -164,87 +292,129 @@ impl Bottleneck {
     /// Adds the parameters' gradients for `d` at the result; the gradients at x and r if `below`.
     pub(crate) fn backward(
         &mut self,
-        norm: &FrozenNorm,
+        norm: &mut dyn EndNormBackward,
         tape: BottleneckTape,
         d: Tensor,
         below: bool,
     ) -> Option<EndGradients> {
         let form = self.form;
-        // At x + s·up(…), and at r through the norm at the end.
+        // At x + y, and at r through the norm at the end.
         let d_sum = match &tape.end {
             Some(end) => norm.backward(end, d),
             None => d,
         };
-        let mut d_up = d_sum.duplicate();
-        d_up.dropout(tape.dropout);
-        if form.scaling != 1.0 {
-            d_up.scale(form.scaling);
+        // At y, and at what y is added to where that differs from `d_sum`.
+        let (mut d_y, d_residual) = match (&mut self.extras.norm_after, &tape.norm_after) {
+            (Some(norm), Some(after)) => {
+                let d_y = norm.backward(after, d_sum.duplicate());
+                let d_residual = form.residual_before_norm.then(|| d_y.duplicate());
+                (d_y, d_residual)
+            }
+            _ => (d_sum.duplicate(), None),
+        };
+        let mut d_gate = None;
+        if let (Some(gate), Some(kept)) = (&mut self.extras.gate, &tape.gate) {
+            let d_gates = d_y.batch_row_dots(&kept.ungated, &tape.offsets);
+            let d_logits = kept.logits.mean_sigmoid_backward(&d_gates, &tape.offsets);
+            gate.add_gradients(&tape.input, &d_logits);
+            d_gate = Some(d_logits);
+            d_y.scale_batch_rows(&kept.gates, &tape.offsets);
         }
-        self.up.add_gradients(&tape.activated, &d_up);
-        let d_hidden = self.up.backward_activated(&d_up, form.activation, &tape.hidden);
-        drop(d_up);
-        self.down.add_gradients(&tape.input, &d_hidden);
-        if !below {
+        d_y.dropout(tape.dropout);
+        if let (Some(scaling), Some(unscaled)) = (&mut self.extras.scaling, &tape.unscaled) {
+            d_y.add_scale_gradient(unscaled, scaling);
+            d_y.scale_by(scaling.value());
+        } else if form.scaling != 1.0 {
+            d_y.scale(form.scaling);
+        }
+        self.up.add_gradients(&tape.activated, &d_y);
+        let d_hidden = self.up.backward_activated(&d_y, form.activation, &tape.hidden);
+        drop(d_y);
+        let projected = tape.normed_input.as_ref().map_or(&tape.input, |(normed, _)| normed);
+        self.down.add_gradients(projected, &d_hidden);
+        // Trained norms in front of the projection have their gradients from what reaches a.
+        if !below && self.extras.norm_before.is_none() && !norm.is_trained() {
             return None;
         }
-        Some(self.input_gradients(norm, tape.normed_sum, d_sum, &d_hidden))
+        let into = Into { normed: tape.normed_input.map(|(_, tape)| tape), d_hidden, d_gate };
+        let gradients = self.input_gradients(norm, tape.normed_sum, d_sum, d_residual, into);
+        below.then_some(gradients)
     }
 
+    /// d_a ← d_a + what reaches a through the projection and the gate.
+    fn add_input_gradient(&mut self, into: &Into, d_a: &mut Tensor) {
+        match (&mut self.extras.norm_before, &into.normed) {
+            (Some(norm), Some(tape)) => {
+                let d = norm.backward(tape, self.down.backward(&into.d_hidden));
+                d_a.add_scaled(1.0, &d);
+            }
+            _ => self.down.backward_add(&into.d_hidden, d_a),
+        }
+        if let (Some(gate), Some(d_gate)) = (&self.extras.gate, &into.d_gate) {
+            gate.backward_add(d_gate, d_a);
+        }
+    }
+
+    /// The gradients at x and r, from `d_sum` at the sum that is normed at the end and `d_residual`
+    /// at what y is added to, if that is another.
     fn input_gradients(
-        &self,
-        norm: &FrozenNorm,
+        &mut self,
+        norm: &mut dyn EndNormBackward,
         normed_sum: Option<NormTape>,
         d_sum: Tensor,
-        d_hidden: &Tensor,
+        d_residual: Option<Tensor>,
+        into: Into,
     ) -> EndGradients {
         let form = self.form;
+        let zeros = |like: &Tensor| like.device().zeros(like.rows(), like.columns());
         // What reaches r by the addition at the end, to begin with.
-        let residual_at_end = |d: &Tensor| match form.norm_at_end {
-            true => d.duplicate(),
-            false => d.device().zeros(d.rows(), d.columns()),
-        };
+        let at_end = |d: &Tensor| if form.norm_at_end { d.duplicate() } else { zeros(d) };
+        let same = d_residual.is_none();
         match (form.input, normed_sum) {
             (Input::NormedSum, Some(tape)) => {
+                let equal = form.residual == Residual::Output && form.norm_at_end && same;
+                let d_r = (!equal).then(|| at_end(&d_sum));
+                let d_residual = d_residual.unwrap_or(d_sum);
                 let mut d_normed = match form.residual {
-                    Residual::NormedSum => d_sum.duplicate(),
-                    Residual::Output | Residual::Sum => {
-                        d_sum.device().zeros(d_sum.rows(), d_sum.columns())
-                    }
+                    Residual::NormedSum => d_residual.duplicate(),
+                    Residual::Output | Residual::Sum => zeros(&d_residual),
                 };
-                self.down.backward_add(d_hidden, &mut d_normed);
+                self.add_input_gradient(&into, &mut d_normed);
                 let d_both = norm.backward(&tape, d_normed);
-                match form.residual {
-                    // x and r are added twice, once for each norm: their gradients are equal.
-                    Residual::Output if form.norm_at_end => {
-                        let mut d_x = d_sum;
-                        d_x.add_scaled(1.0, &d_both);
-                        EndGradients { x: d_x, residual: None }
+                // Where x and r are added twice, once for each norm, their gradients are equal.
+                let d_r = d_r.map(|mut d_r| {
+                    if form.residual == Residual::Sum {
+                        d_r.add_scaled(1.0, &d_residual);
                     }
-                    kind => {
-                        let mut d_residual = residual_at_end(&d_sum);
-                        if kind == Residual::Sum {
-                            d_residual.add_scaled(1.0, &d_sum);
-                        }
-                        d_residual.add_scaled(1.0, &d_both);
-                        let mut d_x = d_both;
-                        if kind != Residual::NormedSum {
-                            d_x.add_scaled(1.0, &d_sum);
-                        }
-                        EndGradients { x: d_x, residual: Some(d_residual) }
-                    }
+                    d_r.add_scaled(1.0, &d_both);
+                    d_r
+                });
+                let mut d_x = d_both;
+                if form.residual != Residual::NormedSum {
+                    d_x.add_scaled(1.0, &d_residual);
                 }
+                EndGradients { x: d_x, residual: d_r }
             }
             (Input::SubLayerInput, _) => {
-                let mut d_residual = residual_at_end(&d_sum);
-                self.down.backward_add(d_hidden, &mut d_residual);
-                EndGradients { x: d_sum, residual: Some(d_residual) }
+                let mut d_r = at_end(&d_sum);
+                self.add_input_gradient(&into, &mut d_r);
+                EndGradients { x: d_residual.unwrap_or(d_sum), residual: Some(d_r) }
             }
             (Input::Output | Input::NormedSum, _) => {
-                let d_residual = residual_at_end(&d_sum);
-                let mut d_x = d_sum;
-                self.down.backward_add(d_hidden, &mut d_x);
-                EndGradients { x: d_x, residual: Some(d_residual) }
+                let d_r = at_end(&d_sum);
+                let mut d_x = d_residual.unwrap_or(d_sum);
+                self.add_input_gradient(&into, &mut d_x);
+                EndGradients { x: d_x, residual: Some(d_r) }
             }
         }
     }
+}
+
+/// What goes from the module back into a.
+struct Into {
+    normed: Option<NormTape>,
+    /// At down(a): [tokens, m]
+    d_hidden: Tensor,
+    /// At the gate's logits: [tokens, 1]
+    d_gate: Option<Tensor>,
 }

@@ -16,7 +16,7 @@ mod head;
 
 pub use adapter::{Adapter, Inference, Training};
 pub use assembly::HeadShape;
-pub use bottleneck::{Bottleneck, Form, Input, Residual};
+pub use bottleneck::{Bottleneck, Extras, Form, Input, Residual};
 pub use classifier::{Loss, Owner, TaskModel};
 pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};

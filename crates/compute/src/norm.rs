@@ -1,8 +1,8 @@
-//! Frozen layer norms of a sum.
+//! Layer norms of a sum, frozen and trained.
 
 use adaptkit_kernels::norm::{self, LayerNorm, Normalised};
 
-use crate::{Device, Tensor};
+use crate::{Device, Parameter, Tensor};
 
 /// A layer norm whose parameters are not trained.
 pub struct FrozenNorm {
@@ -40,34 +40,88 @@ impl FrozenNorm {
         residual: Option<&Tensor>,
         keep: bool,
     ) -> (Tensor, Option<NormTape>) {
-        let device = x.device();
-        let mut out = device.uninitialised(x.rows(), x.columns());
-        let mut tape = keep.then(|| NormTape {
-            normalised: device.uninitialised(x.rows(), x.columns()),
-            inverse_deviations: device.uninitialised(x.rows(), 1),
-        });
-        let layer = LayerNorm {
-            weight: self.weight.values(),
-            bias: self.bias.values(),
-            epsilon: self.epsilon,
-        };
-        let keep = tape.as_mut().map(|tape| Normalised {
-            rows: tape.normalised.values_mut(),
-            inverse_deviations: tape.inverse_deviations.values_mut(),
-        });
-        let (isa, residual) = (device.0.isa, residual.map(Tensor::values));
-        let to = out.values_mut();
-        device.run(|| norm::add_layer_norm(isa, layer, x.values(), residual, to, keep));
-        (out, tape)
+        forward([&self.weight, &self.bias], self.epsilon, x, residual, keep)
     }
 
     /// The gradient at x + residual, from `d` at the output.
-    pub fn backward(&self, tape: &NormTape, mut d: Tensor) -> Tensor {
-        let device = d.device().clone();
-        let (isa, weight) = (device.0.isa, self.weight.values());
-        let (rows, inverses) = (tape.normalised.values(), tape.inverse_deviations.values());
-        let at = d.values_mut();
-        device.run(|| norm::layer_norm_backward(isa, weight, rows, inverses, at));
-        d
+    pub fn backward(&self, tape: &NormTape, d: Tensor) -> Tensor {
+        backward(&self.weight, tape, d)
     }
+
+    /// A norm to be trained that begins as this one.
+    pub fn to_trained(&self) -> TrainedNorm {
+        let [weight, bias] = [&self.weight, &self.bias].map(|x| Parameter::new(x.duplicate()));
+        TrainedNorm { weight, bias, epsilon: self.epsilon }
+    }
+}
+
+/// A layer norm whose parameters are trained.
+pub struct TrainedNorm {
+    /// [1, width]
+    pub weight: Parameter,
+    /// [1, width]
+    pub bias: Parameter,
+    epsilon: f32,
+}
+
+impl TrainedNorm {
+    /// A layer norm of `weight` and `bias` [1, width] and the ε added to the variance.
+    ///
+    /// # Panics
+    /// If the shapes differ.
+    pub fn new(weight: Tensor, bias: Tensor, epsilon: f32) -> TrainedNorm {
+        assert!(weight.shape() == bias.shape() && weight.rows() == 1);
+        TrainedNorm { weight: Parameter::new(weight), bias: Parameter::new(bias), epsilon }
+    }
+
+    /// The norm of x + residual, [rows, width]; with `keep`, also what the backward pass needs.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        keep: bool,
+    ) -> (Tensor, Option<NormTape>) {
+        forward([self.weight.value(), self.bias.value()], self.epsilon, x, residual, keep)
+    }
+
+    /// Adds the parameters' gradients for `d` at the output; the gradient at x + residual.
+    pub fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor {
+        let weight = self.weight.gradient_mut().values_mut();
+        let bias = self.bias.gradient_mut().values_mut();
+        norm::layer_norm_parameter_gradients(d.values(), tape.normalised.values(), weight, bias);
+        backward(self.weight.value(), tape, d)
+    }
+}
+
+fn forward(
+    [weight, bias]: [&Tensor; 2],
+    epsilon: f32,
+    x: &Tensor,
+    residual: Option<&Tensor>,
+    keep: bool,
+) -> (Tensor, Option<NormTape>) {
+    let device = x.device();
+    let mut out = device.uninitialised(x.rows(), x.columns());
+    let mut tape = keep.then(|| NormTape {
+        normalised: device.uninitialised(x.rows(), x.columns()),
+        inverse_deviations: device.uninitialised(x.rows(), 1),
+    });
+    let layer = LayerNorm { weight: weight.values(), bias: bias.values(), epsilon };
+    let keep = tape.as_mut().map(|tape| Normalised {
+        rows: tape.normalised.values_mut(),
+        inverse_deviations: tape.inverse_deviations.values_mut(),
+    });
+    let (isa, residual) = (device.0.isa, residual.map(Tensor::values));
+    let to = out.values_mut();
+    device.run(|| norm::add_layer_norm(isa, layer, x.values(), residual, to, keep));
+    (out, tape)
+}
+
+fn backward(weight: &Tensor, tape: &NormTape, mut d: Tensor) -> Tensor {
+    let device = d.device().clone();
+    let (isa, weight) = (device.0.isa, weight.values());
+    let (rows, inverses) = (tape.normalised.values(), tape.inverse_deviations.values());
+    let at = d.values_mut();
+    device.run(|| norm::layer_norm_backward(isa, weight, rows, inverses, at));
+    d
 }

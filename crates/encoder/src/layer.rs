@@ -27,6 +27,8 @@ pub(crate) struct At<'a> {
     pub(crate) index: usize,
     pub(crate) offsets: &'a RowOffsets,
     pub(crate) queries: Queries,
+    /// Where the rows of what is computed begin: the tokens that ask.
+    pub(crate) asking: &'a RowOffsets,
     pub(crate) bias: Option<&'a RelativeBias>,
 }
 
@@ -87,7 +89,9 @@ impl Layer {
         };
         let place = Place { layer: at.index, site: Site::Attention };
         let keep = depth >= Depth::Attention;
-        let (hidden, attention_end) = end(place, x, &residual, &self.attention_norm, sites, keep);
+        let norm = &self.attention_norm;
+        let sum = SubLayerEnd { x, residual: &residual, norm, offsets: at.asking };
+        let (hidden, attention_end) = end(place, sum, sites, keep);
         drop(residual);
         let keep = depth >= Depth::Attention;
         let (wide, up) = self.up.forward_activated(&hidden, self.activation, keep);
@@ -95,7 +99,9 @@ impl Layer {
         drop(wide);
         let place = Place { layer: at.index, site: Site::Output };
         let keep = depth >= Depth::Output;
-        let (out, output_end) = end(place, x, &hidden, &self.output_norm, sites, keep);
+        let norm = &self.output_norm;
+        let sum = SubLayerEnd { x, residual: &hidden, norm, offsets: at.asking };
+        let (out, output_end) = end(place, sum, sites, keep);
         (out, LayerTape { depth, query_key_value: qkv, attention_end, up, output_end })
     }
 
@@ -144,16 +150,14 @@ impl Layer {
 /// The end of a sub-layer: what sits there, or addition and norm.
 fn end(
     place: Place,
-    x: Tensor,
-    residual: &Tensor,
-    norm: &FrozenNorm,
+    end: SubLayerEnd<'_>,
     sites: &mut dyn Sites,
     keep: bool,
 ) -> (Tensor, Option<NormTape>) {
     if sites.occupied(place) {
-        (sites.forward(place, SubLayerEnd { x, residual, norm }, keep), None)
+        (sites.forward(place, end, keep), None)
     } else {
-        norm.forward(&x, Some(residual), keep)
+        end.norm.forward(&end.x, Some(end.residual), keep)
     }
 }
 

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use adaptkit_compute::{
-    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Precision, Queries, RelativeBias, Tensor,
+    Device, EmbeddingTable, FrozenLinear, FrozenNorm, Precision, Queries, RelativeBias, RowOffsets,
+    Tensor,
 };
 
 use crate::layer::{At, Depth, Layer, LayerTape};
@@ -121,9 +122,13 @@ impl Encoder {
         readout: Readout,
         sites: &mut dyn Sites,
     ) -> Tensor {
+        let asking = Asking::of(batch);
         for index in layers {
-            let at = self.at(index, batch, readout);
+            let at = self.at(index, &asking, readout, sites);
             hidden = self.layers[index].forward(at, hidden, sites, Depth::Nothing).0;
+            if self.is_read_afterwards(at, readout) {
+                hidden = hidden.gather_rows(batch.offsets.first_tokens());
+            }
         }
         hidden
     }
@@ -151,11 +156,15 @@ impl Encoder {
     ) -> (Tensor, Tape) {
         let lowest = sites.lowest_trained();
         let mut tape = Tape { readout, layers: Vec::with_capacity(layers.len()) };
+        let asking = Asking::of(batch);
         for index in layers {
             let depth = Depth::of(index, lowest);
-            let at = self.at(index, batch, readout);
+            let at = self.at(index, &asking, readout, sites);
             let (out, kept) = self.layers[index].forward(at, hidden, sites, depth);
             hidden = out;
+            if self.is_read_afterwards(at, readout) {
+                hidden = hidden.gather_rows(batch.offsets.first_tokens());
+            }
             if depth > Depth::Nothing {
                 tape.layers.push((index, kept));
             }
@@ -177,18 +186,51 @@ impl Encoder {
         sites: &mut dyn Sites,
     ) -> Option<Tensor> {
         let mut d = d;
+        let asking = Asking::of(batch);
         for (index, kept) in tape.layers.into_iter().rev() {
-            let at = self.at(index, batch, tape.readout);
+            let at = self.at(index, &asking, tape.readout, sites);
+            if self.is_read_afterwards(at, tape.readout) {
+                d = d.scatter_rows(batch.offsets.first_tokens(), batch.tokens());
+            }
             d = self.layers[index].backward(at, d, kept, sites)?;
         }
         Some(d)
     }
 
-    fn at<'a>(&'a self, index: usize, batch: &'a RaggedBatch, readout: Readout) -> At<'a> {
-        let queries = match readout {
-            Readout::FirstTokens if index + 1 == self.layers.len() => Queries::First,
-            _ => Queries::All,
+    fn at<'a>(
+        &'a self,
+        index: usize,
+        asking: &'a Asking<'_>,
+        readout: Readout,
+        sites: &dyn Sites,
+    ) -> At<'a> {
+        let last = index + 1 == self.layers.len();
+        let first = last && readout == Readout::FirstTokens && !sites.needs_all_tokens(index);
+        let (queries, ends) = match first {
+            true => (Queries::First, &asking.first),
+            false => (Queries::All, asking.all),
         };
-        At { index, offsets: &batch.offsets, queries, bias: self.relative_bias.as_ref() }
+        let bias = self.relative_bias.as_ref();
+        At { index, offsets: asking.all, queries, asking: ends, bias }
+    }
+
+    /// Whether all of a layer is computed though only the first tokens of its result are wanted.
+    fn is_read_afterwards(&self, at: At<'_>, readout: Readout) -> bool {
+        let last = at.index + 1 == self.layers.len();
+        last && readout == Readout::FirstTokens && at.queries == Queries::All
+    }
+}
+
+/// The tokens that a layer's result is computed for.
+struct Asking<'a> {
+    all: &'a RowOffsets,
+    /// Only the first of each row.
+    first: RowOffsets,
+}
+
+impl Asking<'_> {
+    fn of(batch: &RaggedBatch) -> Asking<'_> {
+        let first = RowOffsets::from_lengths((0..batch.rows()).map(|_| 1));
+        Asking { all: &batch.offsets, first }
     }
 }

@@ -5,7 +5,7 @@
 //! place. Whoever sits there takes it over whole, as every adapter of the literature can be
 //! written in x, the residual and the layer norm. The encoder knows nothing else of them.
 
-use adaptkit_compute::{FrozenNorm, Tensor};
+use adaptkit_compute::{FrozenNorm, RowOffsets, Tensor};
 
 use crate::Place;
 
@@ -17,6 +17,9 @@ pub struct SubLayerEnd<'a> {
     pub residual: &'a Tensor,
     /// The layer norm of x + residual.
     pub norm: &'a FrozenNorm,
+    /// Where the tokens of each row of the batch begin among those of x: one token a row where
+    /// only the first tokens are computed.
+    pub offsets: &'a RowOffsets,
 }
 
 /// The gradients at what came into an end.
@@ -35,6 +38,12 @@ pub trait Sites: Send {
     /// The lowest place with something that is trained: back-propagation ends there. `None` lets
     /// it run through to the input of the first layer of the pass.
     fn lowest_trained(&self) -> Option<Place>;
+
+    /// Whether what sits in a layer needs all tokens of a row to make the first: a layer of which
+    /// only first tokens are read is computed whole then.
+    fn needs_all_tokens(&self, _layer: usize) -> bool {
+        false
+    }
 
     /// The sub-layer's result [tokens, hidden]. With `keep`, keeps what the backward pass needs.
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, keep: bool) -> Tensor;

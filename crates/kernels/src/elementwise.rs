@@ -140,3 +140,53 @@ impl Dropout {
         });
     }
 }
+
+/// x [rows, width] ← x·factors, a factor for each column.
+///
+/// # Panics
+/// If x is not a whole number of rows.
+pub fn scale_columns(x: &mut [f32], factors: &[f32]) {
+    assert!(!factors.is_empty() && x.len().is_multiple_of(factors.len()));
+    for row in x.chunks_exact_mut(factors.len()) {
+        row.iter_mut().zip(factors).for_each(|(x, factor)| *x *= factor);
+    }
+}
+
+/// x [rows, width] ← x·factors, a factor for each row.
+///
+/// # Panics
+/// If x has another number of rows.
+pub fn scale_rows(x: &mut [f32], width: usize, factors: &[f32]) {
+    assert_eq!(x.len(), width * factors.len());
+    for (row, factor) in x.chunks_exact_mut(width).zip(factors) {
+        row.iter_mut().for_each(|x| *x *= factor);
+    }
+}
+
+/// sums `[width]` ← sums + Σ a·b over the rows of a and b [rows, width], in double precision.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn add_column_dots(a: &[f32], b: &[f32], sums: &mut [f32]) {
+    let width = sums.len();
+    assert!(width > 0 && a.len() == b.len() && a.len().is_multiple_of(width));
+    let mut totals = vec![0.0f64; width];
+    for (a, b) in a.chunks_exact(width).zip(b.chunks_exact(width)) {
+        for ((total, a), b) in totals.iter_mut().zip(a).zip(b) {
+            *total += f64::from(*a) * f64::from(*b);
+        }
+    }
+    sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total as f32);
+}
+
+/// Σ a·b over each row of a and b [rows, width], in double precision: `[rows]`.
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn row_dots(a: &[f32], b: &[f32], width: usize, out: &mut [f32]) {
+    assert!(width > 0 && a.len() == b.len() && a.len() == width * out.len());
+    for ((a, b), out) in a.chunks_exact(width).zip(b.chunks_exact(width)).zip(out) {
+        let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+        *out = products.sum::<f64>() as f32;
+    }
+}

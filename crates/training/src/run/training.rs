@@ -119,7 +119,8 @@ pub fn train(
                 epsilon: 1e-8,
                 weight_decay: options.weight_decay,
             };
-            let decays = |name: &str| name.ends_with("weight");
+            let decays =
+                |name: &str| !name.ends_with("bias") && !name.to_lowercase().contains("norm");
             let gradient_norm = optimiser.step(model, &adamw, options.max_grad_norm, decays);
             if !gradient_norm.is_finite() {
                 return Err(TrainingError::LossNotFinite { step: progress.steps, loss: f64::NAN });
