@@ -16,6 +16,7 @@ mod pull;
 mod quickstart;
 mod rows;
 mod task_folder;
+mod task_rows;
 mod train;
 
 use std::num::NonZero;
