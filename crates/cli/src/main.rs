@@ -4,9 +4,11 @@
 //! goes to standard output; progress, notes and errors go to standard error.
 
 mod arguments;
+mod breakdown;
 mod environment;
 mod error;
 mod eval;
+mod glue;
 mod inspect;
 mod messages;
 mod model_cache;
@@ -88,6 +90,8 @@ enum Command {
     Eval(eval::Flags),
     /// Label rows with one or more adapters
     Predict(predict::Flags),
+    /// Prepare what the GLUE benchmark's server takes
+    Glue(glue::Flags),
     /// Show what an adapter or a base model holds
     Inspect(inspect::Flags),
 }
@@ -101,6 +105,7 @@ fn main() -> ExitCode {
         Command::Train(flags) => train::run(&flags, common),
         Command::Eval(flags) => eval::run(&flags, common),
         Command::Predict(flags) => predict::run(&flags, common),
+        Command::Glue(flags) => glue::run(&flags, common),
         Command::Inspect(flags) => inspect::run(&flags, common),
     };
     match result {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use adaptkit::training::data::{
-    AnswerKind, AnswerSpace, Column, LabelReading, LabelledRows, MissingLabels, read_examples,
+    AnswerKind, AnswerSpace, Column, LabelMap, LabelledRows, MissingLabels, Threshold,
+    read_examples,
 };
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::tasks::Task;
@@ -11,7 +12,7 @@ use clap::Args;
 
 use crate::Common;
 use crate::error::CliError;
-use crate::rows::{self, FileFlags};
+use crate::rows::{self, FileFlags, LabelFlags};
 
 /// Flags that say which rows to train on.
 #[derive(Args)]
@@ -31,12 +32,27 @@ pub(crate) struct RowFlags {
     /// Without a validation file, the share of the training rows held out
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Own files")]
     validation_fraction: f64,
-    /// The column of the label
-    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Own files")]
-    label_column: String,
+    #[command(flatten)]
+    labels: LabelFlags,
     /// Labels are numbers to be predicted, not classes
-    #[arg(long, help_heading = "Own files")]
+    #[arg(long, conflicts_with = "task", help_heading = "Own files")]
     regression: bool,
+    /// A row has any number of labels: a field with --label-delimiter between them, or a JSON list
+    #[arg(long, conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
+    multi_label: bool,
+    /// The probability above which a label of --multi-label applies; stored with the adapter
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.5,
+        requires = "multi_label",
+        help_heading = "Own files"
+    )]
+    threshold: f64,
+    /// The labels in the order of their numbers, another one being an error; by default those that
+    /// occur in the training file, sorted
+    #[arg(long = "labels", value_name = "LABEL,…", value_delimiter = ',', conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
+    label_list: Option<Vec<String>>,
     #[command(flatten)]
     files: FileFlags,
 }
@@ -71,15 +87,33 @@ impl RowFlags {
     }
 
     fn own_rows(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
-        let kind = if self.regression { AnswerKind::Value } else { AnswerKind::Class };
-        let reading = LabelReading::plain(kind);
-        let columns = self.files.columns().with_label(Column::required(&self.label_column));
+        let kind = match (self.regression, self.multi_label) {
+            (true, _) => AnswerKind::Value,
+            (false, true) => AnswerKind::LabelSet,
+            (false, false) => AnswerKind::Class,
+        };
+        let threshold = Threshold::new(self.threshold)?;
+        let reading = self.labels.reading(kind)?;
+        let is_standard_input =
+            |paths: &[PathBuf]| paths.iter().any(|path| path.as_os_str() == "-");
+        if is_standard_input(&self.train_file) && is_standard_input(&self.validation_file) {
+            let message = "--train-file and --validation-file cannot both be standard input";
+            return Err(CliError::usage(message));
+        }
+        let columns = self.files.columns().with_label(Column::required(&self.labels.label_column));
         let options = self.files.options();
         let read = |paths: &[PathBuf]| {
             read_examples(&rows::inputs(paths)?, &columns, &options).map_err(CliError::from)
         };
         let (examples, mut report) = read(&self.train_file)?;
-        let space = reading.infer(&examples)?;
+        reading.check_unwanted(&examples)?;
+        let space = match &self.label_list {
+            None => reading.infer(&examples)?.with_threshold(threshold),
+            Some(names) if self.multi_label => {
+                AnswerSpace::LabelSets(LabelMap::new(names.clone())?, threshold)
+            }
+            Some(names) => AnswerSpace::Classes(LabelMap::new(names.clone())?),
+        };
         let train =
             LabelledRows::new(examples, &reading, &space, MissingLabels::Drop, &mut report)?;
         rows::say(common, &report);

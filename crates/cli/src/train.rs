@@ -8,7 +8,7 @@ use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
 use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::{AnswerKind, LabelledRows};
+use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
 use adaptkit::training::run::{Dataset, HyperParameters, Outcome, train};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -332,6 +332,7 @@ impl Plan<'_> {
             base: base_reference(encoder, self.model),
             task: rows.name.clone(),
             labels: labels.unwrap_or_default(),
+            threshold: rows.space.threshold().map(Threshold::probability),
             max_length: self.max_length,
             seed: Some(self.options.seed),
             adapterdrop: Some("none".to_owned()),
