@@ -80,16 +80,18 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             )));
         }
     }
+    let spaces = folders.iter().map(|folder| folder.answer_space(flags.threshold));
+    let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
     let directory = resolve_model(&flags.model)?;
     let encoder = Encoder::load(&directory, &common.device()?)?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-    let labellers = folders.iter().map(|folder| {
+    let labellers = folders.iter().zip(spaces).map(|(folder, space)| {
         Ok(Labeller {
             name: folder.adapter.name.clone(),
             model: folder.on(&encoder, &flags.model)?,
-            space: folder.answer_space(flags.threshold)?,
+            space,
             max_length: folder.max_length(flags.max_length, &encoder),
         })
     });
@@ -117,7 +119,7 @@ impl Flags {
     fn reader(&self) -> Result<ExampleReader, CliError> {
         let inputs = rows::inputs(&self.input)?;
         let mut columns = self.files.columns();
-        if columns.pair.is_none() {
+        if columns.pair.is_none() && !self.files.no_header {
             // JSON lines may bring pairs unasked, as the documentation says.
             columns = columns.with_pair(Column::optional("text_pair"));
         }
