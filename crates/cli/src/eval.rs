@@ -62,7 +62,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut breakdowns = Vec::new();
     for set in sets {
         let ScoredSet { suffix, rows, metrics, rows_left_out } = set;
-        let tokens = device.run(|| rows::tokenise(common, "evaluation", &tokenizer, &rows, max_length))?;
+        let tokens =
+            device.run(|| rows::tokenise(common, "evaluation", &tokenizer, &rows, max_length))?;
         let data = Dataset { rows: tokens, answers: rows.answers };
         let evaluation = evaluate(&encoder, &model, &data, &space, metrics)?;
         put(&mut results, suffix, &evaluation, data.len(), rows_left_out);
