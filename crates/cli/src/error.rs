@@ -1,5 +1,7 @@
 //! What a command fails with, and how the process says so.
 
+use std::path::PathBuf;
+
 use adaptkit::adapters::{AdapterError, ConfigError};
 use adaptkit::compute::ComputeError;
 use adaptkit::encoder::EncoderError;
@@ -23,6 +25,9 @@ pub(crate) enum CliError {
     Compute(#[from] ComputeError),
     #[error("cannot {doing}: {source}")]
     Io { doing: String, source: std::io::Error },
+    /// A file that a flag names does not hold what it should.
+    #[error("{}: {source}", path.display())]
+    BadFile { path: PathBuf, source: Box<TrainingError> },
     #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
     /// No base of that name is there.

@@ -4,9 +4,11 @@
 //! goes to standard output; progress, notes and errors go to standard error.
 
 mod arguments;
+mod breakdown;
 mod environment;
 mod error;
 mod eval;
+mod glue;
 mod inspect;
 mod messages;
 mod model_cache;
@@ -16,6 +18,7 @@ mod pull;
 mod quickstart;
 mod rows;
 mod task_folder;
+mod task_rows;
 mod train;
 
 use std::num::NonZero;
@@ -111,6 +114,8 @@ enum Command {
     Eval(eval::Flags),
     /// Label rows with one or more adapters
     Predict(predict::Flags),
+    /// Prepare what the GLUE benchmark's server takes
+    Glue(glue::Flags),
     /// Show what an adapter or a base model holds
     Inspect(inspect::Flags),
 }
@@ -124,6 +129,7 @@ fn main() -> ExitCode {
         Command::Train(flags) => train::run(&flags, common),
         Command::Eval(flags) => eval::run(&flags, common),
         Command::Predict(flags) => predict::run(&flags, common),
+        Command::Glue(flags) => glue::run(&flags, common),
         Command::Inspect(flags) => inspect::run(&flags, common),
     };
     match result {

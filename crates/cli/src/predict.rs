@@ -27,15 +27,18 @@ pub(crate) struct Flags {
     /// An adapter's directory; several give an object for each in every row
     #[arg(long, value_name = "DIR", required = true)]
     adapter: Vec<PathBuf>,
-    /// Rows to label; - is standard input, a text a line
-    #[arg(long, value_name = "FILE", default_value = "-")]
-    input: PathBuf,
+    /// Rows to label: files or patterns, in this order; - is standard input, a text a line
+    #[arg(long, value_name = "FILE", default_value = "-", num_args = 1..)]
+    input: Vec<PathBuf>,
     /// Where the labels go; - is standard output
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// How a row's labels are written
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     output_format: OutputFormat,
+    /// The probability above which a label applies, for sets of labels; as in training by default
+    #[arg(long, value_name = "P")]
+    threshold: Option<f64>,
     /// Write logits in place of probabilities
     #[arg(long)]
     raw_scores: bool,
@@ -77,17 +80,19 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             )));
         }
     }
+    let spaces = folders.iter().map(|folder| folder.answer_space(flags.threshold));
+    let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-    let labellers = folders.iter().map(|folder| {
+    let labellers = folders.iter().zip(spaces).map(|(folder, space)| {
         Ok(Labeller {
             name: folder.adapter.name.clone(),
             model: folder.on(&encoder, &flags.model)?,
-            space: folder.answer_space()?,
+            space,
             max_length: folder.max_length(flags.max_length, &encoder),
         })
     });
@@ -116,10 +121,10 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 
 impl Flags {
     fn reader(&self) -> Result<ExampleReader, CliError> {
-        let inputs = rows::inputs(std::slice::from_ref(&self.input))?;
+        let inputs = rows::inputs(&self.input)?;
         self.check_output(&inputs)?;
         let mut columns = self.files.columns();
-        if columns.pair.is_none() {
+        if columns.pair.is_none() && !self.files.no_header {
             // JSON lines may bring pairs unasked, as the documentation says.
             columns = columns.with_pair(Column::optional("text_pair"));
         }
@@ -249,9 +254,10 @@ impl Labeller {
                 let label = labels.names()[best].clone();
                 Answer::Class(label, scores[best], named(scores, labels.names()))
             }
-            AnswerSpace::LabelSets(labels) => {
+            AnswerSpace::LabelSets(labels, threshold) => {
                 let scores = if raw { logits.to_vec() } else { sigmoid(logits) };
-                let applies = logits.iter().zip(labels.names()).filter(|(z, _)| **z > 0.0);
+                let applies =
+                    logits.iter().zip(labels.names()).filter(|(z, _)| threshold.is_passed_by(**z));
                 let applying = applies.map(|(_, name)| name.clone()).collect();
                 Answer::Labels(applying, named(scores, labels.names()))
             }

@@ -20,7 +20,8 @@ use crate::model_cache::{ModelId, resolve_model};
 use crate::progress::{peak_memory_mb, seconds};
 use crate::pull::pull;
 use crate::rows;
-use crate::train::{Plan, TaskRows};
+use crate::task_rows::TaskRows;
+use crate::train::Plan;
 
 /// The SMS Spam Collection, with its attribution in data/sms_spam/README.md.
 const MESSAGES: &[u8] = include_bytes!("../../../data/sms_spam/SMSSpamCollection");

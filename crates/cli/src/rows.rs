@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use adaptkit::encoder::{TextRow, TokenisedRow, Tokenizer};
 use adaptkit::training::data::{
-    Column, Columns, Example, Input, LabelledRows, ReadOptions, ReadReport, RowFormat, TextEncoding,
+    AnswerKind, Column, Columns, Example, Input, LabelNames, LabelReading, LabelledRows,
+    ReadOptions, ReadReport, RowFormat, TextEncoding,
 };
 use clap::Args;
 
@@ -29,6 +30,42 @@ pub(crate) struct FileFlags {
     /// The files' encoding, such as latin-1; UTF-8 by default
     #[arg(long, value_name = "NAME", value_parser = encoding, help_heading = "Own files")]
     pub(crate) encoding: Option<TextEncoding>,
+}
+
+/// How labels are read, in training and in evaluation.
+#[derive(Args, Clone)]
+pub(crate) struct LabelFlags {
+    /// The column of the label
+    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Own files")]
+    pub(crate) label_column: String,
+    /// What stands between the labels of a field where a row has a set of them
+    #[arg(long, value_name = "CHAR", default_value_t = ',', help_heading = "Own files")]
+    label_delimiter: char,
+    /// A JSON object with names for the files' labels: {"0": "ham", "1": "spam"}
+    #[arg(long, value_name = "FILE", conflicts_with = "task", help_heading = "Own files")]
+    label_map: Option<PathBuf>,
+    /// Leave out, and count, the rows with this label; may be repeated
+    #[arg(long, value_name = "LABEL", conflicts_with = "task", help_heading = "Own files")]
+    drop_label: Vec<String>,
+}
+
+impl LabelFlags {
+    pub(crate) fn reading(&self, kind: AnswerKind) -> Result<LabelReading, CliError> {
+        let names = match &self.label_map {
+            None => None,
+            Some(path) => {
+                let doing = || format!("read {}", path.display());
+                let text = std::fs::read_to_string(path)
+                    .map_err(|source| CliError::Io { doing: doing(), source })?;
+                Some(LabelNames::from_json(&text).map_err(|error| CliError::BadFile {
+                    path: path.clone(),
+                    source: error.into(),
+                })?)
+            }
+        };
+        let delimiter = (kind == AnswerKind::LabelSet).then_some(self.label_delimiter);
+        Ok(LabelReading { kind, delimiter, names, unwanted: self.drop_label.clone() })
+    }
 }
 
 /// The value of `--input-format`: lines, jsonl, csv or tsv.

@@ -7,7 +7,7 @@ use adaptkit::adapters::files::{
     ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredHead,
 };
 use adaptkit::encoder::Encoder;
-use adaptkit::training::data::{AnswerSpace, LabelMap};
+use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold};
 
 use crate::error::CliError;
 
@@ -47,13 +47,21 @@ impl TaskFolder {
         Ok(TaskModel::from_stored(encoder, &self.adapter, &self.head)?)
     }
 
-    /// The answers that the head gives.
-    pub(crate) fn answer_space(&self) -> Result<AnswerSpace, CliError> {
+    /// The answers that the head gives; a threshold that is asked for goes before the stored one.
+    pub(crate) fn answer_space(&self, threshold: Option<f64>) -> Result<AnswerSpace, CliError> {
+        if threshold.is_some() && self.head.kind != HeadKind::MultiLabel {
+            return Err(CliError::usage(format!(
+                "--threshold is for adapters that give sets of labels; '{}' is none",
+                self.adapter.name
+            )));
+        }
+        let stored = self.provenance.as_ref().and_then(|p| p.threshold);
+        let threshold = threshold.or(stored).map_or(Ok(Threshold::HALF), Threshold::new)?;
         let outputs = self.head.outputs();
         let labels = self.head.labels.clone();
         let names = labels.unwrap_or_else(|| (0..outputs).map(|i| format!("LABEL_{i}")).collect());
         Ok(match self.head.kind {
-            HeadKind::MultiLabel => AnswerSpace::LabelSets(LabelMap::new(names)?),
+            HeadKind::MultiLabel => AnswerSpace::LabelSets(LabelMap::new(names)?, threshold),
             HeadKind::Classification if outputs == 1 => AnswerSpace::Values,
             HeadKind::Classification => AnswerSpace::Classes(LabelMap::new(names)?),
         })

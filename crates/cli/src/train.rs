@@ -8,12 +8,8 @@ use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
 use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::{
-    AnswerKind, AnswerSpace, Column, LabelReading, LabelledRows, MissingLabels, read_examples,
-};
-use adaptkit::training::metrics::MetricSet;
+use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
 use adaptkit::training::run::{Dataset, HyperParameters, Outcome, train};
-use adaptkit::training::tasks::Task;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
@@ -21,8 +17,9 @@ use crate::Common;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
-use crate::rows::{self, FileFlags};
+use crate::rows;
 use crate::task_folder::{RESULTS, base_reference, own_files};
+use crate::task_rows::{RowFlags, TaskRows};
 
 /// Flags of `adaptkit train`.
 #[derive(Args)]
@@ -36,29 +33,8 @@ pub(crate) struct Flags {
     /// Replace an adapter that is in the output directory already
     #[arg(long, alias = "overwrite-output-dir")]
     overwrite: bool,
-    /// A task by name, read from --data: cola, sst2, mrpc, stsb, rte, …
-    #[arg(long, alias = "task-name", value_name = "NAME", requires = "data")]
-    task: Option<String>,
-    /// The task's folder, or the folder of GLUE's folders
-    #[arg(long, value_name = "DIR", requires = "task", conflicts_with_all = ["train_file", "validation_file"])]
-    data: Option<PathBuf>,
-    /// Rows to train on: TSV, CSV or JSON lines
-    #[arg(long, value_name = "FILE", required_unless_present = "task", num_args = 1.., help_heading = "Own files")]
-    train_file: Vec<PathBuf>,
-    /// Rows to choose the best epoch by
-    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Own files")]
-    validation_file: Vec<PathBuf>,
-    /// Without a validation file, the share of the training rows held out
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Own files")]
-    validation_fraction: f64,
-    /// The column of the label
-    #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Own files")]
-    label_column: String,
-    /// Labels are numbers to be predicted, not classes
-    #[arg(long, help_heading = "Own files")]
-    regression: bool,
     #[command(flatten)]
-    files: FileFlags,
+    rows: RowFlags,
     /// Train on the first N rows only
     #[arg(long, value_name = "N")]
     max_train_samples: Option<usize>,
@@ -130,19 +106,10 @@ pub(crate) struct Flags {
     seed: u64,
 }
 
-/// Rows of a task, and what their answers are.
-pub(crate) struct TaskRows {
-    pub(crate) name: Option<String>,
-    pub(crate) train: LabelledRows,
-    pub(crate) validation: LabelledRows,
-    pub(crate) space: AnswerSpace,
-    pub(crate) metrics: MetricSet,
-}
-
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     StagedDirectory::check(&flags.output_dir, flags.overwrite, &own_files())?;
     flags.check()?;
-    let mut rows = flags.rows(common)?;
+    let mut rows = flags.rows.read(flags.seed, common)?;
     if let Some(most) = flags.max_train_samples {
         let first: Vec<usize> = (0..rows.train.len().min(most)).collect();
         rows.train = rows.train.select(&first);
@@ -229,54 +196,6 @@ impl Flags {
             group_by_length: self.group_by_length,
             seed: self.seed,
         }
-    }
-
-    fn rows(&self, common: &Common) -> Result<TaskRows, CliError> {
-        match (&self.task, &self.data) {
-            (Some(name), Some(folder)) => {
-                let task = Task::by_name(name)?;
-                let space = task.answer_space()?;
-                let labelled = |file| -> Result<LabelledRows, CliError> {
-                    let (rows, report) = task.read(folder, file, &space, MissingLabels::Drop)?;
-                    rows::say(common, &report);
-                    Ok(rows)
-                };
-                let validation = labelled(&task.validation[0])?;
-                let (name, train) = (Some(task.name.to_owned()), labelled(&task.train)?);
-                Ok(TaskRows { name, train, validation, space, metrics: task.metrics })
-            }
-            _ => self.own_rows(common),
-        }
-    }
-
-    fn own_rows(&self, common: &Common) -> Result<TaskRows, CliError> {
-        let kind = if self.regression { AnswerKind::Value } else { AnswerKind::Class };
-        let reading = LabelReading::plain(kind);
-        let columns = self.files.columns().with_label(Column::required(&self.label_column));
-        let options = self.files.options();
-        let read = |paths: &[PathBuf]| {
-            read_examples(&rows::inputs(paths)?, &columns, &options).map_err(CliError::from)
-        };
-        let (examples, mut report) = read(&self.train_file)?;
-        let space = reading.infer(&examples)?;
-        let train =
-            LabelledRows::new(examples, &reading, &space, MissingLabels::Drop, &mut report)?;
-        rows::say(common, &report);
-        let (train, validation) = if self.validation_file.is_empty() {
-            let mut parts = train.split(&[self.validation_fraction], self.seed)?.into_iter();
-            match (parts.next(), parts.next()) {
-                (Some(train), Some(held_out)) => (train, held_out),
-                _ => return Err(CliError::usage("the split has no two parts")),
-            }
-        } else {
-            let (examples, mut report) = read(&self.validation_file)?;
-            let refuse = MissingLabels::Refuse;
-            let rows = LabelledRows::new(examples, &reading, &space, refuse, &mut report)?;
-            rows::say(common, &report);
-            (train, rows)
-        };
-        let metrics = MetricSet::for_kind(kind);
-        Ok(TaskRows { name: None, train, validation, space, metrics })
     }
 }
 
@@ -418,6 +337,7 @@ impl Plan<'_> {
             base: base_reference(encoder, self.model),
             task: rows.name.clone(),
             labels: labels.unwrap_or_default(),
+            threshold: rows.space.threshold().map(Threshold::probability),
             max_length: self.max_length,
             seed: Some(self.options.seed),
             adapterdrop: Some("none".to_owned()),

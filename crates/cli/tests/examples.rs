@@ -60,6 +60,22 @@ fn workplace() -> (tempfile::TempDir, PathBuf) {
         format!("{i}\ta man {i}\ta person {i}\t{}", ["entailment", "not_entailment"][i % 2])
     };
     let rows: Vec<String> = (0..20).map(rte).collect();
+    let tweet = |i: usize| {
+        let label = ["Relevant", "Not Relevant", "Can't Decide"][i % 3];
+        format!("\"fire, number {i}\",{label}")
+    };
+    let tweets: Vec<String> = (0..30).map(tweet).collect();
+    write(
+        "socialmedia-disaster-tweets-DFE.csv",
+        format!("text,choose_one\n{}\n", tweets.join("\n")),
+    );
+    let topic = |i: usize| {
+        format!("{{\"text\":\"row {i}\",\"label\":[{}]}}", ["\"a\"", "\"a\",\"b\""][i % 2])
+    };
+    let topics: Vec<String> = (0..20).map(topic).collect();
+    write("topics.jsonl", topics.join("\n"));
+    let tests: Vec<String> = (0..20).map(|i| format!("{i}\ta man {i}\ta person {i}")).collect();
+    write("glue/RTE/test.tsv", format!("index\tsentence1\tsentence2\n{}\n", tests.join("\n")));
     for name in ["glue/RTE/train.tsv", "glue/RTE/dev.tsv"] {
         write(name, format!("index\tsentence1\tsentence2\tlabel\n{}\n", rows.join("\n")));
     }

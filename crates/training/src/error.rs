@@ -310,13 +310,13 @@ pub enum TrainingError {
         /// What stands there.
         label: String,
     },
-    /// No row has a label.
-    #[error("{file}: no row has a label ({dropped} without one)")]
+    /// No row has a label, or none but those to leave out.
+    #[error("{file}: none of {rows} rows has a label to learn")]
     NoLabelledRows {
         /// The first input.
         file: Arc<str>,
-        /// How many rows were dropped for having none.
-        dropped: u64,
+        /// How many rows there are.
+        rows: u64,
     },
     /// All rows have the same label.
     #[error("all {rows} training rows have the label {}; two are needed", quoted(label))]
@@ -447,6 +447,23 @@ pub enum TrainingError {
         row: usize,
         /// The value.
         value: f32,
+    },
+    /// A label that was asked to be left out is in no row.
+    #[error(
+        "no row has the label {} that is to be left out; the labels are {occurring}",
+        quoted(label)
+    )]
+    LabelNeverOccurs {
+        /// The label.
+        label: String,
+        /// Those that occur.
+        occurring: NameList,
+    },
+    /// A threshold at which every label or none would apply.
+    #[error("the threshold is {probability}; it must be between 0 and 1, both excluded")]
+    BadThreshold {
+        /// What was asked for.
+        probability: f64,
     },
     /// There are no rows to score.
     #[error("there are no rows to score")]

@@ -13,6 +13,7 @@ mod classification;
 mod confusion;
 mod correlation;
 mod multi_label;
+mod residuals;
 
 pub use classification::{accuracy, binary_f1, macro_f1, matthews_correlation, micro_f1};
 pub use confusion::{ConfusionMatrix, LabelScores};
@@ -20,6 +21,7 @@ pub use correlation::{mean_squared_error, pearson, spearman};
 pub use multi_label::{
     exact_match, label_set_label_scores, label_set_macro_f1, label_set_micro_f1,
 };
+pub use residuals::Residuals;
 
 use serde::{Serialize, Serializer};
 

@@ -5,7 +5,7 @@
 //! `run_glue`, so that an adapter trained there and one trained here put out their labels in the same
 //! order; the names (`acceptable` for CoLA's `1`) are theirs as well.
 //!
-//! Of SuperGLUE, CB, BoolQ and WiC are here. WiC asks whether a word means the same in two sentences:
+//! Of SuperGLUE, CB, RTE (as JSON lines; the rows are GLUE's), BoolQ and WiC are here. WiC asks whether a word means the same in two sentences:
 //! the word and `: ` go before the first. COPA (a choice between two texts), MultiRC and ReCoRD
 //! (several answers to a passage) and WSC (two spans of a text) are not one label for one row of text,
 //! and the diagnostic sets have no training part.
@@ -24,7 +24,7 @@ use crate::TrainingError;
 use crate::data::{
     AnswerKind, AnswerSpace, Column, Columns, ExampleReader, Input, LabelMap, LabelNames,
     LabelReading, LabelledRows, MissingLabels, RaggedRows, ReadOptions, ReadReport, RowFormat,
-    read_examples,
+    Threshold, read_examples,
 };
 use crate::error::NameList;
 use crate::metrics::MetricSet;
@@ -109,7 +109,8 @@ impl Task {
                 AnswerSpace::Classes(LabelMap::new(self.labels.iter().map(|(_, name)| *name))?)
             }
             AnswerKind::LabelSet => {
-                AnswerSpace::LabelSets(LabelMap::new(self.labels.iter().map(|(_, name)| *name))?)
+                let labels = LabelMap::new(self.labels.iter().map(|(_, name)| *name))?;
+                AnswerSpace::LabelSets(labels, Threshold::HALF)
             }
         })
     }
@@ -123,7 +124,14 @@ impl Task {
             [] => None,
             labels => Some(LabelNames::new(labels.iter().copied())?),
         };
-        Ok(LabelReading { kind: self.kind, delimiter: None, names })
+        Ok(LabelReading { names, ..LabelReading::plain(self.kind) })
+    }
+
+    /// The label as the task's files spell it, from its name or from itself: a head may have been
+    /// trained on either.
+    pub fn raw_label(&self, label: &str) -> Option<&'static str> {
+        let by_name = self.labels.iter().find(|(_, name)| *name == label);
+        by_name.or_else(|| self.labels.iter().find(|(raw, _)| *raw == label)).map(|(raw, _)| *raw)
     }
 
     /// Where `file` is: in `folder` itself, or in the task's own folder there (`GLUE/CoLA`).

@@ -41,6 +41,9 @@ pub struct Provenance {
     /// The labels in the order of the head's outputs; none for a regression.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// The probability above which a label of a multi-label head applies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
     /// The longest row it was trained on, in tokens.
     #[serde(default)]
     pub max_length: Option<usize>,
@@ -150,6 +153,7 @@ mod tests {
             base: base(),
             task: Some(String::from("rte")),
             labels: vec![String::from("entailment"), String::from("not_entailment")],
+            threshold: Some(0.25),
             max_length: Some(128),
             seed: Some(u64::MAX),
             adapterdrop: Some(String::from("robust")),

@@ -268,3 +268,41 @@ pub fn read_examples(
     let examples = reader.by_ref().collect::<Result<_, _>>()?;
     Ok((examples, reader.report))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn a_reader_pulls_no_more_than_it_hands_on() {
+        /// A file without end that counts what was asked of it.
+        struct Endless(Arc<AtomicUsize>);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let at = self.0.fetch_add(buffer.len(), Ordering::Relaxed);
+                let line = b"0123456,abcdefg\n";
+                for (position, byte) in (at..).zip(buffer.iter_mut()) {
+                    *byte = line[position % line.len()];
+                }
+                Ok(buffer.len())
+            }
+        }
+        let pulled = Arc::new(AtomicUsize::new(0));
+        let source = Box::new(Endless(pulled.clone()));
+        let columns = Columns::text("1");
+        let options = ReadOptions { header: false, ..ReadOptions::default() };
+        let format = RowFormat::Csv;
+        let mut reader =
+            ExampleReader::from_reader("endless", source, format, &columns, &options).unwrap();
+        for handed_on in [1_usize, 100, 100_000, 1_000_000] {
+            while reader.report().rows < handed_on as u64 {
+                assert_eq!(reader.next().unwrap().unwrap().text.len(), 7);
+            }
+            // One buffer of 64 KiB ahead at most, however many rows have gone through.
+            let ahead = pulled.load(Ordering::Relaxed) - handed_on * 16;
+            assert!(ahead <= 64 * 1024, "{ahead} bytes ahead after {handed_on} rows");
+        }
+    }
+}

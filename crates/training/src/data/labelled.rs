@@ -1,11 +1,12 @@
 //! Examples with the answers a head learns: a label's number, a set of numbers, or a value.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::example::Example;
 use super::label::{LabelMap, LabelNames, LabelValue};
 use super::report::ReadReport;
 use super::split::split;
+use super::threshold::Threshold;
 use crate::TrainingError;
 
 /// What kind of answer a row has.
@@ -32,12 +33,12 @@ impl AnswerKind {
 
 /// The answers a head can give: what training infers, what is stored with the head, what evaluation
 /// checks rows against.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AnswerSpace {
     /// One of these labels.
     Classes(LabelMap),
-    /// Any of these labels.
-    LabelSets(LabelMap),
+    /// Any of these labels, each where its probability passes the threshold.
+    LabelSets(LabelMap, Threshold),
     /// A number.
     Values,
 }
@@ -47,7 +48,7 @@ impl AnswerSpace {
     pub fn kind(&self) -> AnswerKind {
         match self {
             AnswerSpace::Classes(_) => AnswerKind::Class,
-            AnswerSpace::LabelSets(_) => AnswerKind::LabelSet,
+            AnswerSpace::LabelSets(..) => AnswerKind::LabelSet,
             AnswerSpace::Values => AnswerKind::Value,
         }
     }
@@ -55,8 +56,24 @@ impl AnswerSpace {
     /// The labels; none for regression.
     pub fn labels(&self) -> Option<&LabelMap> {
         match self {
-            AnswerSpace::Classes(labels) | AnswerSpace::LabelSets(labels) => Some(labels),
+            AnswerSpace::Classes(labels) | AnswerSpace::LabelSets(labels, _) => Some(labels),
             AnswerSpace::Values => None,
+        }
+    }
+
+    /// Where a label applies; none but for sets of labels.
+    pub fn threshold(&self) -> Option<Threshold> {
+        match self {
+            AnswerSpace::LabelSets(_, threshold) => Some(*threshold),
+            AnswerSpace::Classes(_) | AnswerSpace::Values => None,
+        }
+    }
+
+    /// The same answers, with another threshold where they have one.
+    pub fn with_threshold(self, threshold: Threshold) -> AnswerSpace {
+        match self {
+            AnswerSpace::LabelSets(labels, _) => AnswerSpace::LabelSets(labels, threshold),
+            other => other,
         }
     }
 
@@ -147,12 +164,15 @@ pub struct LabelReading {
     /// Names for the raw labels. A raw label without a name stays as it is at evaluation, where the
     /// head may know it, and is an error when labels are inferred.
     pub names: Option<LabelNames>,
+    /// Raw labels, or their names, whose rows are left out and counted: what annotators said where
+    /// they had no answer.
+    pub unwanted: Vec<String>,
 }
 
 impl LabelReading {
     /// Labels of this kind as the file has them.
     pub fn plain(kind: AnswerKind) -> LabelReading {
-        LabelReading { kind, delimiter: None, names: None }
+        LabelReading { kind, delimiter: None, names: None, unwanted: Vec::new() }
     }
 
     /// The labels that `examples` have: the space of answers a head for them needs. With names, it
@@ -169,8 +189,12 @@ impl LabelReading {
         let mut labelled = 0u64;
         for example in examples {
             let Some(label) = &example.label else { continue };
+            let raw_labels = self.raw_labels(example, label)?;
+            if raw_labels.iter().any(|raw| self.is_unwanted(raw)) {
+                continue;
+            }
             labelled += 1;
-            for raw in self.raw_labels(example, label)? {
+            for raw in raw_labels {
                 if self.names.as_ref().is_some_and(|names| names.name(raw).is_none()) {
                     return Err(self.unknown(example, raw, None));
                 }
@@ -181,11 +205,16 @@ impl LabelReading {
             return Err(no_labelled_rows(examples));
         }
         let map = match &self.names {
-            Some(names) => names.label_map()?,
+            Some(names) => {
+                let wanted =
+                    |name: &&String| !names.raw(name).is_some_and(|raw| self.is_unwanted(raw));
+                let all = names.label_map()?;
+                LabelMap::new(all.names().iter().filter(wanted).cloned())?
+            }
             None => LabelMap::infer(labels)?,
         };
         Ok(match self.kind {
-            AnswerKind::LabelSet => AnswerSpace::LabelSets(map),
+            AnswerKind::LabelSet => AnswerSpace::LabelSets(map, Threshold::HALF),
             _ => AnswerSpace::Classes(map),
         })
     }
@@ -211,6 +240,35 @@ impl LabelReading {
         }
     }
 
+    /// That every unwanted label occurs: a misspelt one would leave out nothing in silence.
+    ///
+    /// # Errors
+    /// [`TrainingError::LabelNeverOccurs`], a list where one label is needed.
+    pub fn check_unwanted(&self, examples: &[Example]) -> Result<(), TrainingError> {
+        let mut occurring = BTreeSet::new();
+        for example in examples {
+            if let Some(label) = &example.label {
+                occurring.extend(self.raw_labels(example, label)?);
+            }
+        }
+        let name = |raw: &&str| self.names.as_ref().and_then(|names| names.name(raw));
+        let names: HashSet<&str> = occurring.iter().filter_map(name).collect();
+        let occurs = |label: &str| occurring.contains(label) || names.contains(label);
+        match self.unwanted.iter().find(|label| !occurs(label)) {
+            None => Ok(()),
+            Some(label) => Err(TrainingError::LabelNeverOccurs {
+                label: label.clone(),
+                occurring: occurring.into_iter().collect(),
+            }),
+        }
+    }
+
+    /// Whether rows with this raw label are left out.
+    pub fn is_unwanted(&self, raw: &str) -> bool {
+        let name = self.names.as_ref().and_then(|names| names.name(raw));
+        self.unwanted.iter().any(|other| other == raw || Some(&**other) == name)
+    }
+
     fn id(&self, example: &Example, raw: &str, labels: &LabelMap) -> Result<u32, TrainingError> {
         let name = self.names.as_ref().and_then(|names| names.name(raw));
         name.and_then(|name| labels.id(name))
@@ -231,17 +289,16 @@ impl LabelReading {
         &self,
         answers: &mut Answers,
         example: &Example,
-        label: &LabelValue,
+        raw: Vec<&str>,
         space: &AnswerSpace,
     ) -> Result<(), TrainingError> {
-        let raw = self.raw_labels(example, label)?;
         match (answers, space) {
             (Answers::Classes(classes), AnswerSpace::Classes(labels)) => {
                 for raw in raw {
                     classes.push(self.id(example, raw, labels)?);
                 }
             }
-            (Answers::LabelSets(sets), AnswerSpace::LabelSets(labels)) => {
+            (Answers::LabelSets(sets), AnswerSpace::LabelSets(labels, _)) => {
                 let ids = raw.into_iter().map(|raw| self.id(example, raw, labels));
                 let mut set = ids.collect::<Result<Vec<u32>, _>>()?;
                 set.sort_unstable();
@@ -271,7 +328,7 @@ impl LabelReading {
 
 fn no_labelled_rows(examples: &[Example]) -> TrainingError {
     let file = examples.first().map_or("the input".into(), |example| example.place.file.clone());
-    TrainingError::NoLabelledRows { file, dropped: examples.len() as u64 }
+    TrainingError::NoLabelledRows { file, rows: examples.len() as u64 }
 }
 
 /// Rows with their answers: what training and evaluation work on.
@@ -285,7 +342,7 @@ pub struct LabelledRows {
 
 impl LabelledRows {
     /// Pairs `examples` with the answers their labels stand for in `space`. What is dropped moves
-    /// from `report.rows` to `report.unlabelled_rows`.
+    /// from `report.rows` to `report.unlabelled_rows` or `report.unwanted_rows`.
     ///
     /// # Errors
     /// A missing label where those are refused, an unknown label, a target that is not a finite
@@ -297,10 +354,21 @@ impl LabelledRows {
         missing: MissingLabels,
         report: &mut ReadReport,
     ) -> Result<LabelledRows, TrainingError> {
+        let nothing_left = no_labelled_rows(&examples);
         let mut answers = Answers::with_capacity(reading.kind, examples.len());
-        for example in &examples {
+        let mut rows = Vec::with_capacity(examples.len());
+        for example in examples {
             match &example.label {
-                Some(label) => reading.push(&mut answers, example, label, space)?,
+                Some(label) => {
+                    let raw = reading.raw_labels(&example, label)?;
+                    if raw.iter().any(|raw| reading.is_unwanted(raw)) {
+                        report.unwanted_rows.add(example.place);
+                        report.rows = report.rows.saturating_sub(1);
+                        continue;
+                    }
+                    reading.push(&mut answers, &example, raw, space)?;
+                    rows.push(example);
+                }
                 None if missing == MissingLabels::Refuse => {
                     return Err(TrainingError::MissingLabel { place: example.place.clone() });
                 }
@@ -311,9 +379,8 @@ impl LabelledRows {
             }
         }
         if answers.is_empty() {
-            return Err(no_labelled_rows(&examples));
+            return Err(nothing_left);
         }
-        let rows = examples.into_iter().filter(|example| example.label.is_some()).collect();
         Ok(LabelledRows { rows, answers })
     }
 

@@ -129,15 +129,79 @@ fn rows_without_a_label_are_dropped_and_counted_or_refused() {
 }
 
 #[test]
+fn unwanted_labels_are_left_out_and_counted() {
+    let unwanted = |labels: &[&str], reading| LabelReading {
+        unwanted: labels.iter().map(|label| label.to_string()).collect(),
+        ..reading
+    };
+    let plain = LabelReading::plain;
+    let named = LabelReading {
+        names: names(&[("?", "unsure"), ("0", "ham"), ("1", "spam")]),
+        ..plain(AnswerKind::Class)
+    };
+    let divided = LabelReading { delimiter: Some(','), ..plain(AnswerKind::LabelSet) };
+    type Case<'a> = (&'a str, LabelReading, &'a [&'a str], &'a [&'a str], Answers);
+    let cases: [Case<'_>; 4] = [
+        (
+            "a class",
+            unwanted(&["Can't Decide"], plain(AnswerKind::Class)),
+            &["a", "Can't Decide", "b", "Can't Decide"],
+            &["a", "b"],
+            Answers::Classes(vec![0, 1]),
+        ),
+        (
+            "a raw label",
+            unwanted(&["?"], named.clone()),
+            &["1", "?", "0", "?"],
+            &["ham", "spam"],
+            Answers::Classes(vec![1, 0]),
+        ),
+        (
+            "a name",
+            unwanted(&["unsure"], named),
+            &["1", "?", "0", "?"],
+            &["ham", "spam"],
+            Answers::Classes(vec![1, 0]),
+        ),
+        (
+            "sets with it",
+            unwanted(&["x"], divided),
+            &["a", "a,x", "b,a", "x"],
+            &["a", "b"],
+            Answers::LabelSets(vec![vec![0], vec![0, 1]]),
+        ),
+    ];
+    for (what, reading, labels, expected_names, expected) in cases {
+        reading.check_unwanted(&examples(labels)).unwrap();
+        let (space, rows, report) = train(labels, &reading).unwrap();
+        assert_eq!(space.labels().map_or(&[][..], LabelMap::names), expected_names, "{what}");
+        assert_eq!(rows.answers, expected, "{what}");
+        assert_eq!(
+            report.to_string(),
+            "2 rows read; 2 rows with a label to leave out dropped (first: rows.tsv, line 2)",
+            "{what}"
+        );
+    }
+    let misspelt = unwanted(&["X"], plain(AnswerKind::Class));
+    let error = misspelt.check_unwanted(&examples(&["a", "x"])).unwrap_err().to_string();
+    assert!(error.contains("no row has the label \"X\"") && error.contains("\"x\""), "{error}");
+    let all = unwanted(&["a"], plain(AnswerKind::Class));
+    assert_eq!(
+        train(&["a", "-"], &all).unwrap_err(),
+        "rows.tsv: none of 2 rows has a label to learn"
+    );
+}
+
+#[test]
 fn labels_that_do_not_fit_are_refused_in_training() {
     let plain = LabelReading::plain;
     let named =
         LabelReading { names: names(&[("0", "ham"), ("1", "spam")]), ..plain(AnswerKind::Class) };
     let cases: [(&[&str], LabelReading, &str); 11] = [
         (&["a", "a", "-"], plain(AnswerKind::Class), "all 2 training rows have the label \"a\""),
-        (&["-", "-"], plain(AnswerKind::Class), "rows.tsv: no row has a label (2 without one)"),
-        (&["-"], plain(AnswerKind::Value), "rows.tsv: no row has a label (1 without one)"),
-        (&[], plain(AnswerKind::Class), "no row has a label"),
+        (&["-", "-"], plain(AnswerKind::Class), "rows.tsv: none of 2 rows has a label to learn"),
+        (&["-"], plain(AnswerKind::Value), "rows.tsv: none of 1 rows has a label to learn"),
+        (&[], plain(AnswerKind::Class), "none of 0 rows has a label"),
         (&["a", "[b]"], plain(AnswerKind::Class), "rows.tsv, line 2: a list of labels where one"),
         (&["[]", "[]"], plain(AnswerKind::LabelSet), "there are no labels"),
         (&["0", "2"], named, "rows.tsv, line 2: unknown label \"2\"; the labels are \"0\", \"1\""),

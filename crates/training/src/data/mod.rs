@@ -23,6 +23,7 @@ mod labelled;
 mod report;
 pub mod split;
 mod text_stream;
+mod threshold;
 
 #[cfg(test)]
 mod labelled_tests;
@@ -37,3 +38,4 @@ pub use input::Input;
 pub use label::{LabelMap, LabelNames, LabelValue};
 pub use labelled::{AnswerKind, AnswerSpace, Answers, LabelReading, LabelledRows, MissingLabels};
 pub use report::{ReadReport, Tally};
+pub use threshold::Threshold;

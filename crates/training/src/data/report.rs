@@ -23,7 +23,7 @@ impl Tally {
 /// How many rows were read, and how many were not, and where. For people: its `Display`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadReport {
-    /// Rows handed on, with those that were then dropped for having no label taken off.
+    /// Rows handed on, with those that were then dropped for their label or its absence taken off.
     pub rows: u64,
     /// Lines with nothing on them in TSV, CSV and JSON-lines files, skipped.
     pub blank_lines: Tally,
@@ -31,6 +31,8 @@ pub struct ReadReport {
     pub ragged_rows: Tally,
     /// Rows without a label, dropped where labels are needed.
     pub unlabelled_rows: Tally,
+    /// Rows with a label that was asked to be left out.
+    pub unwanted_rows: Tally,
     /// Rows whose text holds a NUL character. They are kept: a NUL is a character, though most often
     /// the sign of UTF-16 or of a binary file.
     pub rows_with_nul: Tally,
@@ -42,11 +44,17 @@ impl ReadReport {
         self.notes().iter().all(|(tally, _)| tally.count == 0)
     }
 
-    fn notes(&self) -> [(&Tally, &'static str); 4] {
+    /// Rows that were not handed on.
+    pub fn rows_left_out(&self) -> u64 {
+        self.ragged_rows.count + self.unlabelled_rows.count + self.unwanted_rows.count
+    }
+
+    fn notes(&self) -> [(&Tally, &'static str); 5] {
         [
             (&self.blank_lines, "blank lines skipped"),
             (&self.ragged_rows, "rows with too few or too many columns dropped"),
             (&self.unlabelled_rows, "rows without a label dropped"),
+            (&self.unwanted_rows, "rows with a label to leave out dropped"),
             (&self.rows_with_nul, "rows with a NUL character kept"),
         ]
     }

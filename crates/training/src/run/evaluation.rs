@@ -63,8 +63,8 @@ pub fn evaluate(
     Ok(Evaluation { loss, scores, predictions, took: start.elapsed() })
 }
 
-/// The answers that logits stand for: the largest one, those above zero, or the value itself.
-fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
+/// The answers that logits stand for: the largest one, those that pass the threshold, or the value itself.
+pub fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
     match space {
         AnswerSpace::Classes(_) => Answers::Classes(
             logits
@@ -75,10 +75,12 @@ fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
                 })
                 .collect(),
         ),
-        AnswerSpace::LabelSets(_) => Answers::LabelSets(
+        AnswerSpace::LabelSets(_, threshold) => Answers::LabelSets(
             logits
                 .iter()
-                .map(|z| (0..z.len() as u32).filter(|i| z[*i as usize] > 0.0).collect())
+                .map(|z| {
+                    (0..z.len() as u32).filter(|i| threshold.is_passed_by(z[*i as usize])).collect()
+                })
                 .collect(),
         ),
         AnswerSpace::Values => Answers::Values(logits.iter().map(|z| z[0]).collect()),

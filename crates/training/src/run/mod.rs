@@ -12,7 +12,7 @@ mod options;
 mod training;
 
 pub use batches::{Dataset, length_grouped_batches, token_batches};
-pub use evaluation::{Evaluation, evaluate, predict};
+pub use evaluation::{Evaluation, answers, evaluate, predict};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
 pub use training::{EpochReport, Observer, Outcome, StepReport, train};

@@ -189,6 +189,17 @@ pub(super) const TASKS: &[Task] = &[
         test: &[pair("test.jsonl", "premise", "hypothesis", None)],
     },
     Task {
+        name: "superglue_rte",
+        aliases: &["superglue-rte"],
+        folder: "RTE",
+        kind: AnswerKind::Class,
+        labels: ENTAILMENT,
+        metrics: MetricSet::Accuracy,
+        train: pair("train.jsonl", "premise", "hypothesis", Some("label")),
+        validation: &[pair("val.jsonl", "premise", "hypothesis", Some("label"))],
+        test: &[pair("test.jsonl", "premise", "hypothesis", None)],
+    },
+    Task {
         name: "boolq",
         aliases: &[],
         folder: "BoolQ",

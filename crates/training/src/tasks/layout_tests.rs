@@ -41,7 +41,7 @@ fn names_and_aliases_are_known_and_used_once() {
 
 #[test]
 fn labels_are_numbered_as_published() {
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 13] = [
         ("cola", &["unacceptable", "acceptable"]),
         ("sst2", &["negative", "positive"]),
         ("mrpc", &["not_equivalent", "equivalent"]),
@@ -52,6 +52,7 @@ fn labels_are_numbered_as_published() {
         ("rte", &["entailment", "not_entailment"]),
         ("wnli", &["not_entailment", "entailment"]),
         ("cb", &["entailment", "contradiction", "neutral"]),
+        ("superglue_rte", &["entailment", "not_entailment"]),
         ("boolq", &["False", "True"]),
         ("wic", &["False", "True"]),
     ];
@@ -237,6 +238,23 @@ fn every_task_reads_its_published_layout() {
             ],
             train: ("a", Some("b")),
             answers: Answers::Classes(vec![2, 0]),
+            tests: &[("c", None)],
+        },
+        Case {
+            task: "superglue_rte",
+            files: &[
+                (
+                    "train.jsonl",
+                    "{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":\"not_entailment\",\"idx\":0}\n{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":\"entailment\",\"idx\":1}",
+                ),
+                (
+                    "val.jsonl",
+                    "{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":\"not_entailment\",\"idx\":0}\n{\"premise\":\"a\",\"hypothesis\":\"b\",\"label\":\"entailment\",\"idx\":1}",
+                ),
+                ("test.jsonl", "{\"premise\":\"c\",\"hypothesis\":\"d\",\"idx\":0}\n"),
+            ],
+            train: ("a", Some("b")),
+            answers: two(),
             tests: &[("c", None)],
         },
         Case {

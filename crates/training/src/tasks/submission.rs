@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Task, TaskFile};
 use crate::TrainingError;
-use crate::data::{AnswerSpace, Answers};
+use crate::data::{AnswerKind, AnswerSpace, Answers};
 
 /// A file of the set that the server takes, and the test rows it is made from.
 #[derive(Debug, Clone, Copy)]
@@ -18,13 +18,50 @@ pub struct SubmissionFile {
     pub task: &'static Task,
     /// The test rows.
     pub test: &'static TaskFile,
+    /// How many rows the published test set has, numbered from 0.
+    pub rows: usize,
 }
+
+impl SubmissionFile {
+    /// Writes the file for a task that was not predicted: the first label, or 0, in every row of the
+    /// published test set. The server takes complete sets only, and the task's score is then
+    /// meaningless.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn write_filler(&self, folder: &Path) -> Result<PathBuf, TrainingError> {
+        let indices: Vec<String> = (0..self.rows).map(|row| row.to_string()).collect();
+        let predictions = match self.task.kind {
+            AnswerKind::Value => Answers::Values(vec![0.0; self.rows]),
+            AnswerKind::Class | AnswerKind::LabelSet => Answers::Classes(vec![0; self.rows]),
+        };
+        let space = self.task.answer_space()?;
+        write_submission(self.task, self.test, folder, &indices, &predictions, &space)
+    }
+}
+
+/// The names of the server's files, and the rows of their test sets.
+const SERVER_FILES: [(&str, usize); 11] = [
+    ("CoLA.tsv", 1_063),
+    ("SST-2.tsv", 1_821),
+    ("MRPC.tsv", 1_725),
+    ("STS-B.tsv", 1_379),
+    ("QQP.tsv", 390_965),
+    ("MNLI-m.tsv", 9_796),
+    ("MNLI-mm.tsv", 9_847),
+    ("AX.tsv", 1_104),
+    ("QNLI.tsv", 5_463),
+    ("RTE.tsv", 3_000),
+    ("WNLI.tsv", 146),
+];
 
 /// The whole set: eleven files for nine tasks, MNLI giving three.
 pub fn submission_files() -> Vec<SubmissionFile> {
     let of_task = |task: &'static Task| {
         let file = move |test: &'static TaskFile| {
-            test.submission.map(|name| SubmissionFile { name, task, test })
+            let (name, rows) =
+                SERVER_FILES.into_iter().find(|(name, _)| test.submission == Some(*name))?;
+            Some(SubmissionFile { name, task, test, rows })
         };
         task.test.iter().filter_map(file)
     };
@@ -69,7 +106,7 @@ pub fn write_submission(
                     id: classes[row],
                     labels: labels.len(),
                 })?;
-                raw_label(task, label)
+                task.raw_label(label)
                     .ok_or_else(|| TrainingError::UnknownLabel {
                         place: crate::error::Place { file: name.into(), line: row as u64 + 2 },
                         label: label.to_string(),
@@ -100,13 +137,6 @@ pub fn write_submission(
     write_whole(&path, table.as_bytes())
         .map_err(|source| TrainingError::Write { path: path.clone(), source })?;
     Ok(path)
-}
-
-/// The label as the task's files spell it, from its name or from itself: a head may have been trained
-/// on either.
-fn raw_label(task: &Task, label: &str) -> Option<&'static str> {
-    let by_name = task.labels.iter().find(|(_, name)| *name == label);
-    by_name.or_else(|| task.labels.iter().find(|(raw, _)| *raw == label)).map(|(raw, _)| *raw)
 }
 
 /// Writes beside `path`, syncs and renames.
@@ -153,6 +183,23 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert!(submission_files().iter().all(|file| file.test.index.is_some()));
+    }
+
+    #[test]
+    fn filler_has_a_row_for_every_row_of_the_test_set() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, rows, first) in [
+            ("WNLI.tsv", 146, "0\t0"),
+            ("AX.tsv", 1_104, "0\tentailment"),
+            ("STS-B.tsv", 1_379, "0\t0.000"),
+        ] {
+            let file = submission_files().into_iter().find(|file| file.name == name).unwrap();
+            let path = file.write_filler(folder.path()).unwrap();
+            let text = fs::read_to_string(path).unwrap();
+            let lines: Vec<&str> = text.lines().collect();
+            assert_eq!((lines.len(), lines[0], lines[1]), (rows + 1, "index\tprediction", first));
+            assert!(lines[rows].starts_with(&format!("{}\t", rows - 1)), "{name}");
+        }
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! The rows to train on: a published task's, or a user's own files'.
+
+use std::path::PathBuf;
+
+use adaptkit::training::data::{
+    AnswerKind, AnswerSpace, Column, LabelMap, LabelledRows, MissingLabels, Threshold,
+    read_examples,
+};
+use adaptkit::training::metrics::MetricSet;
+use adaptkit::training::tasks::Task;
+use clap::Args;
+
+use crate::Common;
+use crate::error::CliError;
+use crate::rows::{self, FileFlags, LabelFlags};
+
+/// Flags that say which rows to train on.
+#[derive(Args)]
+pub(crate) struct RowFlags {
+    /// A task by name, read from --data: cola, sst2, mrpc, stsb, rte, …
+    #[arg(long, alias = "task-name", value_name = "NAME", requires = "data")]
+    task: Option<String>,
+    /// The task's folder, or the folder of GLUE's folders
+    #[arg(long, value_name = "DIR", requires = "task", conflicts_with_all = ["train_file", "validation_file"])]
+    data: Option<PathBuf>,
+    /// Rows to train on: TSV, CSV or JSON lines
+    #[arg(long, value_name = "FILE", required_unless_present = "task", num_args = 1.., help_heading = "Own files")]
+    train_file: Vec<PathBuf>,
+    /// Rows to choose the best epoch by
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Own files")]
+    validation_file: Vec<PathBuf>,
+    /// Without a validation file, the share of the training rows held out
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Own files")]
+    validation_fraction: f64,
+    #[command(flatten)]
+    labels: LabelFlags,
+    /// Labels are numbers to be predicted, not classes
+    #[arg(long, conflicts_with = "task", help_heading = "Own files")]
+    regression: bool,
+    /// A row has any number of labels: a field with --label-delimiter between them, or a JSON list
+    #[arg(long, conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
+    multi_label: bool,
+    /// The probability above which a label of --multi-label applies; stored with the adapter
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 0.5,
+        requires = "multi_label",
+        help_heading = "Own files"
+    )]
+    threshold: f64,
+    /// The labels in the order of their numbers, another one being an error; by default those that
+    /// occur in the training file, sorted
+    #[arg(long = "labels", value_name = "LABEL,…", value_delimiter = ',', conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
+    label_list: Option<Vec<String>>,
+    #[command(flatten)]
+    files: FileFlags,
+}
+
+/// Rows of a task, and what their answers are.
+pub(crate) struct TaskRows {
+    pub(crate) name: Option<String>,
+    pub(crate) train: LabelledRows,
+    pub(crate) validation: LabelledRows,
+    pub(crate) space: AnswerSpace,
+    pub(crate) metrics: MetricSet,
+}
+
+impl RowFlags {
+    /// The rows; the seed chooses those held out where there is no validation file.
+    pub(crate) fn read(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
+        match (&self.task, &self.data) {
+            (Some(name), Some(folder)) => {
+                let task = Task::by_name(name)?;
+                let space = task.answer_space()?;
+                let labelled = |file| -> Result<LabelledRows, CliError> {
+                    let (rows, report) = task.read(folder, file, &space, MissingLabels::Drop)?;
+                    rows::say(common, &report);
+                    Ok(rows)
+                };
+                let validation = labelled(&task.validation[0])?;
+                let (name, train) = (Some(task.name.to_owned()), labelled(&task.train)?);
+                Ok(TaskRows { name, train, validation, space, metrics: task.metrics })
+            }
+            _ => self.own_rows(seed, common),
+        }
+    }
+
+    fn own_rows(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
+        let kind = match (self.regression, self.multi_label) {
+            (true, _) => AnswerKind::Value,
+            (false, true) => AnswerKind::LabelSet,
+            (false, false) => AnswerKind::Class,
+        };
+        let threshold = Threshold::new(self.threshold)?;
+        let reading = self.labels.reading(kind)?;
+        let is_standard_input =
+            |paths: &[PathBuf]| paths.iter().any(|path| path.as_os_str() == "-");
+        if is_standard_input(&self.train_file) && is_standard_input(&self.validation_file) {
+            let message = "--train-file and --validation-file cannot both be standard input";
+            return Err(CliError::usage(message));
+        }
+        let columns = self.files.columns().with_label(Column::required(&self.labels.label_column));
+        let options = self.files.options();
+        let read = |paths: &[PathBuf]| {
+            read_examples(&rows::inputs(paths)?, &columns, &options).map_err(CliError::from)
+        };
+        let (examples, mut report) = read(&self.train_file)?;
+        reading.check_unwanted(&examples)?;
+        let space = match &self.label_list {
+            None => reading.infer(&examples)?.with_threshold(threshold),
+            Some(names) if self.multi_label => {
+                AnswerSpace::LabelSets(LabelMap::new(names.clone())?, threshold)
+            }
+            Some(names) => AnswerSpace::Classes(LabelMap::new(names.clone())?),
+        };
+        let train =
+            LabelledRows::new(examples, &reading, &space, MissingLabels::Drop, &mut report)?;
+        rows::say(common, &report);
+        let (train, validation) = if self.validation_file.is_empty() {
+            let mut parts = train.split(&[self.validation_fraction], seed)?.into_iter();
+            match (parts.next(), parts.next()) {
+                (Some(train), Some(held_out)) => (train, held_out),
+                _ => return Err(CliError::usage("the split has no two parts")),
+            }
+        } else {
+            let (examples, mut report) = read(&self.validation_file)?;
+            let refuse = MissingLabels::Refuse;
+            let rows = LabelledRows::new(examples, &reading, &space, refuse, &mut report)?;
+            rows::say(common, &report);
+            (train, rows)
+        };
+        let metrics = MetricSet::for_kind(kind);
+        Ok(TaskRows { name: None, train, validation, space, metrics })
+    }
+}

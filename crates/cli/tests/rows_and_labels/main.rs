@@ -1,0 +1,6 @@
+//! From the files people have, through the commands, to scores and labels, on a tiny model.
+
+mod files;
+mod glue;
+mod home;
+mod labels;
