@@ -53,6 +53,10 @@ pub(crate) struct Flags {
     /// The bottleneck's size itself
     #[arg(long, value_name = "N", help_heading = "Adapter")]
     bottleneck_size: Option<usize>,
+    /// Train the base's layer norms too, from the lowest layer with an adapter on, and keep them
+    /// with it (Houlsby et al. 2019)
+    #[arg(long, help_heading = "Adapter")]
+    train_layer_norms: bool,
     /// The activation in the bottleneck: relu, gelu, swish, …; the preset's by default
     #[arg(long, value_name = "NAME", help_heading = "Adapter")]
     non_linearity: Option<String>,
@@ -124,6 +128,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         output_dir: &flags.output_dir,
         overwrite: flags.overwrite,
         bottleneck: flags.bottleneck_size,
+        train_layer_norms: flags.train_layer_norms,
     };
     let trained = plan.run(&rows, common)?;
     trained.say(common)
@@ -208,6 +213,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) config: AdapterConfig,
     /// The bottleneck's size, where it is asked for instead of a factor.
     pub(crate) bottleneck: Option<usize>,
+    /// Whether the base's layer norms are trained too.
+    pub(crate) train_layer_norms: bool,
     /// 128 by default, or what the model takes if that is less.
     pub(crate) max_length: Option<usize>,
     /// The base's own by default.
@@ -254,6 +261,9 @@ impl Plan<'_> {
         let head =
             HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
         let mut model = TaskModel::new(&encoder, &self.config, &head, self.options.seed)?;
+        if self.train_layer_norms {
+            model.train_layer_norms(&encoder);
+        }
         encoder.prepare_backward(model.adapter.lowest())?;
         let (trained, base) = (model.parameters(), encoder.parameters());
         common.note(format_args!(
