@@ -115,7 +115,7 @@ fn trained_layer_norms_are_read_back_and_strange_ones_refused() {
         assert_eq!(StoredAdapter::read(&directory).unwrap(), written);
         assert_eq!(written.parameters(), 3 * 2 * HIDDEN + pfeiffer().parameters());
 
-        let values = vec![1.0; HIDDEN];
+        let values = [1.0; HIDDEN];
         let file = directory.join(LAYER_NORMS);
         let refused = |tensors: &[(&str, usize)]| {
             let tensors =
