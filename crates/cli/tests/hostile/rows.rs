@@ -119,7 +119,7 @@ fn tables() {
         train(
             "no label",
             |home| home.write("rows.csv", "text,label\na,\nb,\n"),
-            "error: rows.csv: no row has a label (2 without one)",
+            "error: rows.csv: none of 2 rows has a label to learn",
         ),
         train(
             "one row",
