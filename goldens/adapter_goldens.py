@@ -36,6 +36,8 @@ class Case:
     steps: bool = False
     skips: tuple = ()
     safetensors: bool = True
+    # Layers whose own layer norms are trained too, as Houlsby et al. 2019 do; they begin as the base has them.
+    layer_norms: tuple = ()
 
     @property
     def adapter(self):
@@ -82,6 +84,8 @@ def cases():
     yield Case("adapter-plus", adapters.AdapterPlusConfig(reduction_factor=8, stochastic_depth=0.0))
     for activation in ("gelu", "gelu_new", "leakyrelu", "tanh", "swish"):
         yield Case(activation.replace("_", "-"), seq_bn(non_linearity=activation))
+    yield Case("layer-norms", double_seq_bn(), layer_norms=(0, 1, 2), **trained)
+    yield Case("layer-norms-seq-bn", seq_bn(leave_out=[0]), layer_norms=(1, 2))
 
 
 MODELS = {"bert": adapters.BertAdapterModel, "roberta": adapters.RobertaAdapterModel}
@@ -100,6 +104,8 @@ def scramble(parameters, seed):
     with torch.no_grad():
         for name, parameter in parameters.items():
             normal = torch.randn(parameter.shape, generator=generator)
+            if ".LayerNorm." in name:
+                continue
             if "adapter_norm" in name and name.endswith("weight") or "scaling" in name:
                 parameter.copy_(1 + 0.3 * normal)
             elif name.endswith("value.weight"):
@@ -241,6 +247,10 @@ def make_case(golden, seed, case):
     model.add_adapter(case.adapter, config=case.config)
     add_head(model, case.adapter, case.head, case.head_layers)
     model.train_adapter(case.adapter)
+    for layer in case.layer_norms:
+        for name, parameter in model.named_parameters():
+            if f".encoder.layer.{layer}." in name and ".LayerNorm." in name:
+                parameter.requires_grad_()
     model.eval()
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     scramble(parameters, seed)

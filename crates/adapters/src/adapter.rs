@@ -33,6 +33,11 @@ impl Adapter {
         &self.norms
     }
 
+    /// Lets a norm stand in for the encoder's own at a place.
+    pub(crate) fn put_norm(&mut self, place: Place, norm: TrainedNorm) {
+        self.norms.insert(place, norm);
+    }
+
     /// The lowest place with something that is trained.
     pub fn lowest(&self) -> Option<Place> {
         let lowest = [self.modules.keys().next(), self.norms.keys().next()];
@@ -136,7 +141,7 @@ pub struct Training<'a> {
 
 /// What a place keeps for the backward pass.
 enum SiteTape {
-    Bottleneck(BottleneckTape),
+    Bottleneck(Box<BottleneckTape>),
     Norm(NormTape),
 }
 
@@ -161,7 +166,7 @@ impl Sites for Training<'_> {
                 let number = 2 * place.layer as u64 + place.site as u64;
                 let end = End { x, residual, norm, offsets };
                 let (out, tape) = module.forward_training(end, keep, mix(self.key, number));
-                (out, tape.map(SiteTape::Bottleneck))
+                (out, tape.map(|tape| SiteTape::Bottleneck(Box::new(tape))))
             }
             None => {
                 let (out, tape) = norm.forward(&x, residual, keep);
@@ -187,7 +192,7 @@ impl Sites for Training<'_> {
         match self.tapes.remove(&place).expect("the forward pass kept a tape") {
             SiteTape::Bottleneck(tape) => {
                 let module = modules.get_mut(&place).expect("an occupied place");
-                module.backward(norm, tape, d, below)
+                module.backward(norm, *tape, d, below)
             }
             SiteTape::Norm(tape) => {
                 let d = norm.backward(&tape, d);

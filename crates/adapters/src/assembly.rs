@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use adaptkit_compute::{
     Activation, Device, Parameter, Random, Tensor, TrainedLinear, TrainedNorm, mix,
 };
-use adaptkit_encoder::{Encoder, Place};
+use adaptkit_encoder::{Encoder, Place, Site};
 
 use crate::adapter::Adapter;
 use crate::bottleneck::{Bottleneck, Extras, Form};
@@ -92,7 +92,12 @@ impl TaskModel {
             module.extras = stored_extras(device, d, stored);
             (*place, module)
         });
-        let adapter = Adapter::new(modules.collect(), BTreeMap::new());
+        let norms = adapter.layer_norms.iter().map(|(place, stored)| {
+            let row = |values: &[f32]| device.tensor(1, values.len(), values);
+            let epsilon = config.layer_norm_eps;
+            (*place, TrainedNorm::new(row(&stored.weight), row(&stored.bias), epsilon))
+        });
+        let adapter = Adapter::new(modules.collect(), norms.collect());
         let layers = head.layers.iter().map(|stored| {
             let zeros = vec![0.0; stored.outputs];
             let bias = stored.bias.as_ref().unwrap_or(&zeros);
@@ -125,11 +130,13 @@ impl TaskModel {
             };
             (*place, stored)
         });
+        let norms = self.adapter.norms().iter();
         StoredAdapter {
             name: name.to_owned(),
             config: config.clone(),
             model: model.clone(),
             modules: modules.collect::<BTreeMap<Place, _>>(),
+            layer_norms: norms.map(|(place, norm)| (*place, stored_norm(norm))).collect(),
         }
     }
 
@@ -156,6 +163,17 @@ impl TaskModel {
             dropout_prob: Some(dropout),
             labels,
             model: model.clone(),
+        }
+    }
+
+    /// Trains the encoder's layer norms too, as Houlsby et al. 2019 (§2.1): those at the ends of
+    /// sub-layers, of all layers from the adapter's lowest on. (The norm of the embeddings lies
+    /// below every adapter, where back-propagation does not go.) They begin as the encoder has them.
+    pub fn train_layer_norms(&mut self, encoder: &Encoder) {
+        let layers = self.adapter.lowest().map_or(0, |place| place.layer)
+            ..encoder.config().num_hidden_layers;
+        for place in layers.flat_map(|layer| Site::ALL.map(|site| Place::new(layer, site))) {
+            self.adapter.put_norm(place, encoder.norm(place).to_trained());
         }
     }
 

@@ -53,6 +53,7 @@ fn adapter(config: AdapterConfig, model_type: &str) -> StoredAdapter {
         model: ModelReference::new(model_type, "some/base", HIDDEN).unwrap(),
         config,
         modules,
+        layer_norms: BTreeMap::new(),
     }
 }
 
@@ -89,6 +90,49 @@ fn variations() -> Vec<AdapterConfig> {
     configs.push(together);
     configs.extend(Preset::ALL.map(Preset::config));
     configs
+}
+
+#[test]
+fn trained_layer_norms_are_read_back_and_strange_ones_refused() {
+    use adaptkit_adapters::files::{LAYER_NORMS, StoredNorm, write_tensors};
+    let home = tempfile::tempdir().unwrap();
+    let families = [
+        ("bert", "encoder.layer.1.output.LayerNorm.weight"),
+        ("distilbert", "transformer.layer.1.output_layer_norm.weight"),
+        ("mpnet", "encoder.layer.1.output.LayerNorm.weight"),
+    ];
+    for (model_type, name) in families {
+        let directory = home.path().join(model_type);
+        let mut written = adapter(Preset::Pfeiffer.config(), model_type);
+        let norm = |seed: usize| StoredNorm {
+            weight: (0..HIDDEN).map(|i| 1.0 + (i + seed) as f32).collect(),
+            bias: (0..HIDDEN).map(|i| i as f32 - seed as f32).collect(),
+        };
+        written.layer_norms.insert(Place::new(0, Site::Output), norm(1));
+        written.layer_norms.insert(Place::new(1, Site::Attention), norm(2));
+        written.layer_norms.insert(Place::new(1, Site::Output), norm(3));
+        written.write(&directory).unwrap();
+        assert_eq!(StoredAdapter::read(&directory).unwrap(), written);
+        assert_eq!(written.parameters(), 3 * 2 * HIDDEN + pfeiffer().parameters());
+
+        let values = [1.0; HIDDEN];
+        let file = directory.join(LAYER_NORMS);
+        let refused = |tensors: &[(&str, usize)]| {
+            let tensors =
+                tensors.iter().map(|(n, len)| (n.to_string(), vec![*len], &values[..*len]));
+            write_tensors(&file, tensors).unwrap();
+            StoredAdapter::read(&directory).unwrap_err().to_string()
+        };
+        let bias = name.replace("weight", "bias");
+        let cases = [
+            (refused(&[(name, HIDDEN)]), &bias[..]),
+            (refused(&[(name, HIDDEN), (&bias, HIDDEN - 1)]), &bias[..]),
+            (refused(&[("embeddings.LayerNorm.weight", HIDDEN)]), "embeddings.LayerNorm.weight"),
+        ];
+        for (message, wanted) in cases {
+            assert!(message.contains(wanted) && message.contains(LAYER_NORMS), "{message}");
+        }
+    }
 }
 
 #[test]

@@ -75,6 +75,9 @@ fn adapter_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliE
     put("bottleneck_sizes", json!(sizes));
     put("activation", json!(adapter.config.non_linearity.name()));
     put("parameters", json!(adapter.parameters()));
+    if !adapter.layer_norms.is_empty() {
+        put("trained_layer_norms", json!(adapter.layer_norms.len()));
+    }
     put("base_type", json!(adapter.model.model_type));
     put("hidden_size", json!(adapter.model.hidden_size));
     match &head {

@@ -69,6 +69,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         model: &flags.model,
         config: AdapterConfig::preset("pfeiffer")?,
         bottleneck: None,
+        train_layer_norms: false,
         max_length: None,
         head_dropout: None,
         options: HyperParameters {

@@ -55,6 +55,10 @@ pub(crate) struct Flags {
     /// The bottleneck's size itself
     #[arg(long, value_name = "N", help_heading = "Adapter")]
     bottleneck_size: Option<usize>,
+    /// Train the base's layer norms too, from the lowest layer with an adapter on, and keep them
+    /// with it (Houlsby et al. 2019)
+    #[arg(long, help_heading = "Adapter")]
+    train_layer_norms: bool,
     /// The activation in the bottleneck: relu, gelu, swish, …; the preset's by default
     #[arg(long, value_name = "NAME", help_heading = "Adapter")]
     non_linearity: Option<String>,
@@ -160,6 +164,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         output_dir: &flags.output_dir,
         overwrite: flags.overwrite,
         bottleneck: flags.bottleneck_size,
+        train_layer_norms: flags.train_layer_norms,
         kept: Some(kept),
     };
     let trained = plan.run(&rows, common)?;

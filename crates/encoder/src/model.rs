@@ -8,7 +8,7 @@ use adaptkit_compute::{
 };
 
 use crate::layer::{At, Depth, Layer, LayerTape};
-use crate::{EncoderConfig, RaggedBatch, Sites};
+use crate::{EncoderConfig, Place, RaggedBatch, Site, Sites};
 
 /// Which tokens of the last layer are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,18 @@ impl Encoder {
     /// `adaptkit.json`.
     pub fn identity(&self) -> &str {
         &self.identity
+    }
+
+    /// The layer norm at the end of a sub-layer.
+    ///
+    /// # Panics
+    /// If there is no such layer.
+    pub fn norm(&self, place: Place) -> &FrozenNorm {
+        let layer = &self.layers[place.layer];
+        match place.site {
+            Site::Attention => &layer.attention_norm,
+            Site::Output => &layer.output_norm,
+        }
     }
 
     /// Parameters of the encoder: embeddings and layers, without pooler or head.

@@ -1,7 +1,4 @@
 //! Golden files, comparisons and random numbers for the tests of the other crates; not published.
-//!
-//! There are two sets of goldens: [`Golden::open`] finds those of `goldens/tiny` by name, and
-//! [`Golden::at`] opens any directory, such as [`golden_dir`] gives of the larger set beside them.
 
 mod comparison;
 mod random;
@@ -20,14 +17,6 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Opens the golden of that name.
-    ///
-    /// # Panics
-    /// If it is not there.
-    pub fn open(name: &str) -> Golden {
-        Golden::at(&directory(name))
-    }
-
     /// Opens the golden in a directory.
     ///
     /// # Panics
@@ -112,11 +101,6 @@ impl Golden {
     fn tensors(&self) -> SafeTensors<'_> {
         SafeTensors::deserialize(&self.bytes).expect("a golden file")
     }
-}
-
-/// The folder of a golden of the tiny set.
-pub fn directory(name: &str) -> PathBuf {
-    golden_dir("tiny").join(name)
 }
 
 /// The folder of a golden: `goldens/NAME`.

@@ -20,7 +20,7 @@ fn cases() -> Vec<String> {
     let names = names.map(|name| name.expect("a name in UTF-8"));
     let mut cases: Vec<String> = names.filter(|name| name.starts_with("adapter-")).collect();
     cases.sort();
-    assert!(cases.len() >= 27, "{cases:?}");
+    assert!(cases.len() >= 29, "{cases:?}");
     cases
 }
 
@@ -39,7 +39,10 @@ fn case(name: &str, device: &Device) -> Case {
     let files = golden.directory().join("adapter");
     let adapter = StoredAdapter::read(&files).expect("an adapter");
     let head = StoredHead::read(&files).expect("a readable head").expect("a head");
-    let model = TaskModel::from_stored(&encoder, &adapter, &head).expect("a model");
+    let mut model = TaskModel::from_stored(&encoder, &adapter, &head).expect("a model");
+    if golden.names().iter().any(|name| name.contains(".LayerNorm.")) {
+        model.train_layer_norms(&encoder);
+    }
     encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
     let batch = RaggedBatch::new(golden.rows().iter().map(|(ids, types)| (&ids[..], &types[..])));
     Case { golden, kind: head.kind, encoder, model, batch }
@@ -91,13 +94,19 @@ fn library_name(golden: &Golden, owner: Owner, part: &str) -> String {
                 Site::Attention => "attention.output",
                 Site::Output => "output",
             };
-            format!("encoder.layer.{}.{site}.adapters.", place.layer)
+            let norm = if part.starts_with("LayerNorm") { "" } else { "adapters." };
+            format!("encoder.layer.{}.{site}.{norm}", place.layer)
         }
     };
     let names = golden.names();
     let found = names.iter().filter_map(|name| name.strip_prefix("d.")).find(|name| match owner {
         Owner::Head => name.starts_with("heads.") && name.ends_with(&end),
-        Owner::Adapter(_) => name.contains(&end) && name.ends_with(&format!(".{part}")),
+        Owner::Adapter(_) if part.starts_with("LayerNorm") => {
+            name.ends_with(&format!(".{end}{part}"))
+        }
+        Owner::Adapter(_) => {
+            name.contains(&format!(".{end}")) && name.ends_with(&format!(".{part}"))
+        }
     });
     found.unwrap_or_else(|| panic!("no gradient of {owner:?}, {part} in {names:?}")).to_owned()
 }

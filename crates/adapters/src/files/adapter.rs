@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::metadata::{ModelReference, check_name, vintage};
 use super::tensor_names::TensorNames;
 use super::tensors::{TensorFile, write_tensors};
-use super::{ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, json};
+use super::{ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, json, layer_norms};
 use crate::config::{AdapterConfig, Scaling};
 use crate::error::{AdapterError, ConfigError, quoted, shown};
 
@@ -63,6 +63,8 @@ pub struct StoredAdapter {
     pub model: ModelReference,
     /// Its modules by place.
     pub modules: BTreeMap<Place, StoredBottleneck>,
+    /// Layer norms of the encoder that were trained with it and stand in for the encoder's own.
+    pub layer_norms: BTreeMap<Place, StoredNorm>,
 }
 
 impl StoredBottleneck {
@@ -168,7 +170,7 @@ impl StoredAdapter {
             let architecture = format!("{}, made by PEFT", shown(Some(method)));
             return Err(wrong_config(ConfigError::UnsupportedArchitecture { architecture }));
         }
-        let file = TensorFile::open(directory, [ADAPTER_WEIGHTS, ADAPTER_PICKLE])?;
+        let file = TensorFile::open(directory, &[ADAPTER_WEIGHTS, ADAPTER_PICKLE])?;
         let file = file.ok_or_else(|| AdapterError::MissingFile {
             path: directory.to_path_buf(),
             expected: "adapter.safetensors or pytorch_adapter.bin",
@@ -187,7 +189,8 @@ impl StoredAdapter {
         };
         let config = config.map_err(wrong_config)?;
         let modules = read_modules(&file, &tensor_names, &config, &model)?;
-        Ok(StoredAdapter { name, config, model, modules })
+        let layer_norms = layer_norms::read(directory, &model)?;
+        Ok(StoredAdapter { name, config, model, modules, layer_norms })
     }
 
     /// Writes the adapter's files into `directory`, which exists or is created; each of them
@@ -208,13 +211,16 @@ impl StoredAdapter {
             }
         }
         write_tensors(&directory.join(ADAPTER_WEIGHTS), tensors)?;
+        layer_norms::write(directory, &self.model, &self.layer_norms)?;
         let around = self.model.around(&self.name, self.config.to_json())?;
         json::write(&directory.join(ADAPTER_CONFIG), around)
     }
 
     /// How many numbers the adapter has.
     pub fn parameters(&self) -> usize {
-        self.modules.values().map(StoredBottleneck::parameters).sum()
+        let norms = self.layer_norms.values().map(|norm| norm.weight.len() + norm.bias.len());
+        self.modules.values().map(StoredBottleneck::parameters).sum::<usize>()
+            + norms.sum::<usize>()
     }
 
     /// Whether the adapter fits an encoder of this type, width and number of layers.
@@ -225,7 +231,8 @@ impl StoredAdapter {
         layers: usize,
     ) -> Result<(), AdapterError> {
         self.model.check("adapter", &self.name, model_type, hidden_size)?;
-        let made_for = self.modules.keys().next_back().map_or(0, |place| place.layer + 1);
+        let highest = [self.modules.keys().next_back(), self.layer_norms.keys().next_back()];
+        let made_for = highest.iter().flatten().map(|place| place.layer + 1).max().unwrap_or(0);
         let fits = made_for <= layers
             && self.config.places(layers).all(|place| self.modules.contains_key(&place));
         if !fits {

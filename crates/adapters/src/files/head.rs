@@ -101,7 +101,7 @@ impl StoredHead {
     /// Reads the head in `directory`; `None` if it has none.
     pub fn read(directory: &Path) -> Result<Option<StoredHead>, AdapterError> {
         let path = directory.join(HEAD_CONFIG);
-        let file = TensorFile::open(directory, [HEAD_WEIGHTS, HEAD_PICKLE])?;
+        let file = TensorFile::open(directory, &[HEAD_WEIGHTS, HEAD_PICKLE])?;
         let missing = |expected| AdapterError::MissingFile {
             path: directory.to_path_buf(),
             expected,

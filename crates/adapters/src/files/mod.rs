@@ -6,6 +6,7 @@
 //! | `adapter.safetensors` or `pytorch_adapter.bin` | the adapter's tensors |
 //! | `head_config.json` | the head's shape and its labels |
 //! | `model_head.safetensors` or `pytorch_model_head.bin` | the head's tensors |
+//! | `layer_norms.safetensors` | layer norms of the encoder that were trained too; the library ignores the file |
 //! | `adaptkit.json` | what that library has no place for ([`Provenance`]); it ignores the file |
 //!
 //! Here everything is plain numbers on the host: [`StoredAdapter`] and [`StoredHead`] know shapes
@@ -21,6 +22,7 @@ mod adapter;
 mod head;
 mod json;
 mod labels;
+mod layer_norms;
 mod metadata;
 mod provenance;
 mod tensor_names;
@@ -47,8 +49,11 @@ pub const HEAD_PICKLE: &str = "pytorch_model_head.bin";
 /// What only this project knows of an adapter.
 pub const PROVENANCE: &str = "adaptkit.json";
 
+/// Layer norms of the encoder that were trained with the adapter.
+pub const LAYER_NORMS: &str = "layer_norms.safetensors";
+
 /// Every file that an adapter's directory may consist of: what may be overwritten.
-pub const ADAPTER_DIRECTORY: [&str; 7] = [
+pub const ADAPTER_DIRECTORY: [&str; 8] = [
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     ADAPTER_PICKLE,
@@ -56,4 +61,5 @@ pub const ADAPTER_DIRECTORY: [&str; 7] = [
     HEAD_WEIGHTS,
     HEAD_PICKLE,
     PROVENANCE,
+    LAYER_NORMS,
 ];

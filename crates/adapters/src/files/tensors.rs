@@ -19,7 +19,7 @@ impl TensorFile {
     /// Opens the first of `candidates` that `directory` has, if any.
     pub(super) fn open(
         directory: &Path,
-        candidates: [&str; 2],
+        candidates: &[&str],
     ) -> Result<Option<TensorFile>, AdapterError> {
         for name in candidates {
             let path = directory.join(name);

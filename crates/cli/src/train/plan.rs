@@ -31,6 +31,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) config: AdapterConfig,
     /// The bottleneck's size, where it is asked for instead of a factor.
     pub(crate) bottleneck: Option<usize>,
+    /// Whether the base's layer norms are trained too.
+    pub(crate) train_layer_norms: bool,
     /// 128 by default, or what the model takes if that is less.
     pub(crate) max_length: Option<usize>,
     /// The base's own by default.
@@ -80,6 +82,9 @@ impl Plan<'_> {
         let head =
             HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
         let mut model = TaskModel::new(&encoder, &self.config, &head, self.options.seed)?;
+        if self.train_layer_norms {
+            model.train_layer_norms(&encoder);
+        }
         encoder.prepare_backward(model.adapter.lowest())?;
         let (trained, base) = (model.parameters(), encoder.parameters());
         common.note(format_args!(
@@ -129,6 +134,7 @@ impl Plan<'_> {
     fn facts(&self, precision: Precision) -> Map<String, Value> {
         let mut facts = Map::new();
         facts.insert("adapter".into(), self.config.to_json());
+        facts.insert("train_layer_norms".into(), self.train_layer_norms.into());
         facts.insert("precision".into(), format!("{precision:?}").into());
         facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
         facts
