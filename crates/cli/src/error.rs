@@ -37,6 +37,12 @@ pub(crate) enum CliError {
          model.safetensors and tokenizer.json"
     )]
     NoModel { name: String },
+    /// A signal ended the training at a checkpoint: exit code 128 and the signal's number.
+    #[error("interrupted after step {step} of {total_steps}, where there is a checkpoint")]
+    Interrupted { step: usize, total_steps: usize, signal: u8 },
+    /// An earlier run with the same output directory did not end.
+    #[error("{} holds the checkpoint of a run that did not end", path.display())]
+    Unfinished { path: PathBuf },
     /// Whoever read the output has gone away: not a failure.
     #[error("the output was closed")]
     OutputClosed,
@@ -51,6 +57,15 @@ impl CliError {
     pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             CliError::Usage(_) => "see `adaptkit help`".to_owned(),
+            CliError::Interrupted { .. } => {
+                "the same command with --resume continues from there".to_owned()
+            }
+            CliError::Unfinished { .. } => {
+                "--resume continues it, --overwrite starts again without it".to_owned()
+            }
+            CliError::Training(
+                TrainingError::OtherRun { .. } | TrainingError::DamagedCheckpoint { .. },
+            ) => "--overwrite without --resume starts again".to_owned(),
             CliError::Pull(pull) => pull.hint(),
             CliError::Adapter(AdapterError::OutputExists { .. }) => {
                 "--overwrite replaces it; what is there stays until the new one is complete"
@@ -78,6 +93,7 @@ impl CliError {
         match self {
             CliError::Usage(_) => 2,
             CliError::OutputClosed => 0,
+            CliError::Interrupted { signal, .. } => 128 + signal,
             _ => 1,
         }
     }

@@ -2,19 +2,28 @@
 
 use std::time::Duration;
 
+use adaptkit::training::TrainingError;
 use adaptkit::training::run::{EpochReport, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::messages::to_stderr;
+use crate::train::{Interruption, MetricsLog};
 
-/// A bar with loss, rows/s, tokens/s and time left, and a line an epoch.
+/// A bar with loss, rows/s, tokens/s and time left, a line an epoch, and the log; and the ear for
+/// signals.
 pub(crate) struct TrainingProgress {
     bar: ProgressBar,
     quiet: bool,
+    log: Option<MetricsLog>,
+    interruption: Option<Interruption>,
 }
 
 impl TrainingProgress {
-    pub(crate) fn new(quiet: bool) -> TrainingProgress {
+    pub(crate) fn new(
+        quiet: bool,
+        log: Option<MetricsLog>,
+        interruption: Option<Interruption>,
+    ) -> TrainingProgress {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} steps, {msg}, {eta} left");
         if let Ok(style) = style {
@@ -23,7 +32,7 @@ impl TrainingProgress {
         if quiet {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        TrainingProgress { bar, quiet }
+        TrainingProgress { bar, quiet, log, interruption }
     }
 
     fn line(&self, text: String) {
@@ -37,7 +46,7 @@ impl TrainingProgress {
 }
 
 impl Observer for TrainingProgress {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Result<(), TrainingError> {
         let seconds = report.elapsed.as_secs_f64().max(1e-9);
         self.bar.set_length(report.total_steps as u64);
         self.bar.set_message(format!(
@@ -47,9 +56,10 @@ impl Observer for TrainingProgress {
             report.tokens as f64 / seconds
         ));
         self.bar.set_position(report.step as u64);
+        self.log.as_ref().map_or(Ok(()), |log| log.step(report))
     }
 
-    fn epoch(&mut self, report: &EpochReport) {
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainingError> {
         let scores = report.evaluation.scores.iter();
         let scores: Vec<String> = scores.map(|(name, x)| format!("{name} {x:.4}")).collect();
         self.line(format!(
@@ -61,6 +71,16 @@ impl Observer for TrainingProgress {
             scores.join(", "),
             if report.best { " (best so far)" } else { "" }
         ));
+        self.log.as_ref().map_or(Ok(()), |log| log.epoch(report))
+    }
+
+    fn resume(&mut self, step: usize) -> Result<(), TrainingError> {
+        self.line(format!("continuing after step {step}"));
+        self.log.as_ref().map_or(Ok(()), |log| log.resume(step))
+    }
+
+    fn stop(&self) -> bool {
+        self.interruption.as_ref().is_some_and(|interruption| interruption.signal() != 0)
     }
 }
 

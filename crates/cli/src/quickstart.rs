@@ -75,6 +75,10 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         options: HyperParameters {
             epochs: flags.epochs,
             batch_size: 32,
+            max_batch_tokens: None,
+            gradient_accumulation_steps: 1,
+            early_stopping_patience: None,
+            early_stopping_threshold: 0.0,
             learning_rate: 1e-3,
             warmup_ratio: 0.1,
             weight_decay: 0.01,
@@ -85,6 +89,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         },
         output_dir: &flags.output_dir,
         overwrite: flags.overwrite,
+        kept: None,
     };
     let trained = plan.run(&rows, common)?;
     common.note("3. evaluating on the held-out tenth, and classifying three sentences");

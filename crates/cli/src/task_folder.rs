@@ -14,9 +14,12 @@ use crate::error::CliError;
 /// The results of the training, beside the adapter's files.
 pub(crate) const RESULTS: &str = "all_results.json";
 
+/// What the training measured while it ran, a JSON object a line.
+pub(crate) const METRICS: &str = "metrics.jsonl";
+
 /// Every file that a directory of ours may hold: what --overwrite may replace.
 pub(crate) fn own_files() -> Vec<&'static str> {
-    ADAPTER_DIRECTORY.into_iter().chain([RESULTS]).collect()
+    ADAPTER_DIRECTORY.into_iter().chain([RESULTS, METRICS]).collect()
 }
 
 /// What a directory holds.

@@ -1,25 +1,27 @@
 //! `adaptkit train`: an adapter and a head for a task.
 
+mod interruption;
+mod metrics_log;
+mod plan;
+mod run_folder;
+
 use std::path::PathBuf;
 
-use adaptkit::adapters::atomic::{StagedDirectory, write_file};
+use adaptkit::adapters::AdapterConfig;
+use adaptkit::adapters::atomic::StagedDirectory;
 use adaptkit::adapters::config::{Initialisation, ReductionFactor};
-use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
-use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::Activation;
-use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
-use adaptkit::training::run::{Dataset, HyperParameters, Outcome, train};
+use adaptkit::training::run::HyperParameters;
 use clap::Args;
-use serde_json::{Map, Value, json};
 
+pub(crate) use self::interruption::Interruption;
+pub(crate) use self::metrics_log::MetricsLog;
+pub(crate) use self::plan::Plan;
+use self::run_folder::RunFolder;
 use crate::Common;
-use crate::error::{CliError, output};
-use crate::model_cache::resolve_model;
-use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
-use crate::rows;
-use crate::task_folder::{RESULTS, base_reference, own_files};
-use crate::task_rows::{RowFlags, TaskRows};
+use crate::error::CliError;
+use crate::task_folder::own_files;
+use crate::task_rows::RowFlags;
 
 /// Flags of `adaptkit train`.
 #[derive(Args)]
@@ -105,6 +107,33 @@ pub(crate) struct Flags {
     /// Whether rows of similar length share batches
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Training")]
     group_by_length: bool,
+    /// Tokens in a batch at most, instead of a number of rows; a longer row goes alone
+    #[arg(long, value_name = "N", conflicts_with = "batch_size", help_heading = "Training")]
+    max_batch_tokens: Option<usize>,
+    /// Batches in a step, which descends the mean loss of all their rows
+    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
+    gradient_accumulation_steps: usize,
+    /// End the run after N epochs in a row that were not better than the best
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    early_stopping_patience: Option<usize>,
+    /// By how much an epoch's score must be better to count as better there
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        requires = "early_stopping_patience",
+        help_heading = "Training"
+    )]
+    early_stopping_threshold: f64,
+    /// Continue from the checkpoint beside the output directory, if there is one
+    #[arg(long, help_heading = "Interruptions")]
+    resume: bool,
+    /// Steps between checkpoints; there is one at every epoch's end as well
+    #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Interruptions")]
+    save_steps: usize,
+    /// Steps between the lines of metrics.jsonl
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Interruptions")]
+    logging_steps: usize,
     /// What weights, order and dropout are drawn from
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     seed: u64,
@@ -113,6 +142,13 @@ pub(crate) struct Flags {
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     StagedDirectory::check(&flags.output_dir, flags.overwrite, &own_files())?;
     flags.check()?;
+    let kept = RunFolder {
+        path: RunFolder::beside(&flags.output_dir),
+        resume: flags.resume,
+        save_steps: flags.save_steps,
+        logging_steps: flags.logging_steps,
+    };
+    kept.check(flags.overwrite)?;
     let mut rows = flags.rows.read(flags.seed, common)?;
     if let Some(most) = flags.max_train_samples {
         let first: Vec<usize> = (0..rows.train.len().min(most)).collect();
@@ -129,6 +165,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         overwrite: flags.overwrite,
         bottleneck: flags.bottleneck_size,
         train_layer_norms: flags.train_layer_norms,
+        kept: Some(kept),
     };
     let trained = plan.run(&rows, common)?;
     trained.say(common)
@@ -150,10 +187,22 @@ impl Flags {
             ("epochs", self.epochs),
             ("batch-size", self.batch_size),
             ("max-train-samples", samples),
+            ("max-batch-tokens", self.max_batch_tokens.unwrap_or(1)),
+            ("gradient-accumulation-steps", self.gradient_accumulation_steps),
+            ("early-stopping-patience", self.early_stopping_patience.unwrap_or(1)),
+            ("save-steps", self.save_steps),
+            ("logging-steps", self.logging_steps),
         ] {
             if n == 0 {
                 return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
             }
+        }
+        let threshold = self.early_stopping_threshold;
+        if !(threshold.is_finite() && threshold >= 0.0) {
+            let message = format!(
+                "--early-stopping-threshold is {threshold}, it must be a number not below 0"
+            );
+            return Err(CliError::usage(message));
         }
         for (name, x) in [
             ("learning-rate", self.learning_rate),
@@ -193,6 +242,10 @@ impl Flags {
         HyperParameters {
             epochs: self.epochs,
             batch_size: self.batch_size,
+            max_batch_tokens: self.max_batch_tokens,
+            gradient_accumulation_steps: self.gradient_accumulation_steps,
+            early_stopping_patience: self.early_stopping_patience,
+            early_stopping_threshold: self.early_stopping_threshold,
             learning_rate: self.learning_rate,
             warmup_ratio: self.warmup_ratio,
             weight_decay: self.weight_decay,
@@ -201,197 +254,5 @@ impl Flags {
             group_by_length: self.group_by_length,
             seed: self.seed,
         }
-    }
-}
-
-/// Tokens of the longest row, unless asked otherwise.
-const DEFAULT_LENGTH: usize = 128;
-
-/// A run without its rows.
-pub(crate) struct Plan<'a> {
-    pub(crate) model: &'a str,
-    pub(crate) config: AdapterConfig,
-    /// The bottleneck's size, where it is asked for instead of a factor.
-    pub(crate) bottleneck: Option<usize>,
-    /// Whether the base's layer norms are trained too.
-    pub(crate) train_layer_norms: bool,
-    /// 128 by default, or what the model takes if that is less.
-    pub(crate) max_length: Option<usize>,
-    /// The base's own by default.
-    pub(crate) head_dropout: Option<f32>,
-    pub(crate) options: HyperParameters,
-    pub(crate) output_dir: &'a std::path::Path,
-    pub(crate) overwrite: bool,
-}
-
-/// What a run made.
-pub(crate) struct Trained {
-    pub(crate) outcome: Outcome,
-    pub(crate) encoder: Encoder,
-    pub(crate) tokenizer: Tokenizer,
-    pub(crate) model: TaskModel,
-    pub(crate) results: Map<String, Value>,
-    /// Tokens of the longest row.
-    pub(crate) max_length: usize,
-    output_dir: PathBuf,
-}
-
-impl Plan<'_> {
-    /// Trains, and writes the output directory.
-    pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Trained, CliError> {
-        let directory = resolve_model(self.model)?;
-        let device = common.device()?;
-        let mut encoder = Encoder::load(&directory, &device, common.precision(&device))?;
-        let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-        let longest = encoder.config().longest_row();
-        let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));
-        self.max_length = Some(max_length);
-        let data = |what: &str, rows: &LabelledRows| -> Result<Dataset, CliError> {
-            let tokens =
-                device.run(|| rows::tokenise(common, what, &tokenizer, rows, max_length))?;
-            Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
-        };
-        let (train_set, validation) =
-            (data("training", &rows.train)?, data("validation", &rows.validation)?);
-        if let Some(size) = self.bottleneck {
-            self.config = self.config.with_bottleneck(encoder.config().hidden_size, size)?;
-        }
-        let dropout = self.head_dropout.unwrap_or(encoder.config().hidden_dropout_prob);
-        self.options.head_dropout = dropout;
-        let head =
-            HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
-        let mut model = TaskModel::new(&encoder, &self.config, &head, self.options.seed)?;
-        if self.train_layer_norms {
-            model.train_layer_norms(&encoder);
-        }
-        encoder.prepare_backward(model.adapter.lowest())?;
-        let (trained, base) = (model.parameters(), encoder.parameters());
-        common.note(format_args!(
-            "training {trained} parameters ({:.2} % of the base's {base}) on {} rows, {} tokens; \
-             validating on {} rows; {device:?}",
-            100.0 * trained as f64 / base as f64,
-            train_set.len(),
-            train_set.tokens(),
-            validation.len(),
-        ));
-        let mut progress = TrainingProgress::new(common.quiet);
-        let answers = (&rows.space, rows.metrics);
-        let sets = (&train_set, &validation);
-        let outcome = train(&encoder, &mut model, sets, answers, &self.options, &mut progress)?;
-        drop(progress);
-        let results = self.results(&outcome, validation.len(), trained, base);
-        self.write(&encoder, &model, rows, &results)?;
-        let output_dir = self.output_dir.to_owned();
-        Ok(Trained { outcome, encoder, tokenizer, model, results, max_length, output_dir })
-    }
-
-    /// The results under the names that the Hugging Face trainer uses.
-    fn results(
-        &self,
-        outcome: &Outcome,
-        validation_rows: usize,
-        trained: usize,
-        base: usize,
-    ) -> Map<String, Value> {
-        let mut results = Map::new();
-        let mut put = |name: &str, value: Value| results.insert(name.to_owned(), value);
-        let runtime = outcome.took.as_secs_f64();
-        let evaluation = outcome.best.took.as_secs_f64();
-        put("epoch", json!(self.options.epochs as f64));
-        put("best_epoch", json!(outcome.best_epoch));
-        for (name, score) in outcome.best.scores.iter() {
-            put(&format!("eval_{name}"), json!(score));
-        }
-        put("eval_loss", json!(outcome.best.loss));
-        put("eval_runtime", json!(evaluation));
-        put("eval_samples", json!(validation_rows));
-        put("eval_samples_per_second", json!(validation_rows as f64 / evaluation));
-        put("train_loss", json!(outcome.train_loss));
-        put("train_runtime", json!(runtime));
-        put("train_samples", json!(outcome.rows / self.options.epochs));
-        put("train_samples_per_second", json!(outcome.rows as f64 / runtime));
-        put("train_steps_per_second", json!(outcome.steps as f64 / runtime));
-        put("train_tokens_per_second", json!(outcome.tokens as f64 / runtime));
-        put("trained_parameters", json!(trained));
-        put("base_parameters", json!(base));
-        put("trained_share", json!(trained as f64 / base as f64));
-        put("peak_memory_mb", json!(peak_memory_mb()));
-        put("seed", json!(self.options.seed));
-        results
-    }
-
-    fn write(
-        &self,
-        encoder: &Encoder,
-        model: &TaskModel,
-        rows: &TaskRows,
-        results: &Map<String, Value>,
-    ) -> Result<(), CliError> {
-        let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own_files())?;
-        let name = adapter_name(self.output_dir);
-        let config = encoder.config();
-        let reference = ModelReference::new(config.family.name(), self.model, config.hidden_size)?;
-        model.stored_adapter(&name, &self.config, &reference).write(staged.path())?;
-        let labels = rows.space.labels().map(|map| map.names().to_vec());
-        let kind = match rows.space.kind() {
-            AnswerKind::LabelSet => HeadKind::MultiLabel,
-            AnswerKind::Class | AnswerKind::Value => HeadKind::Classification,
-        };
-        let dropout = f64::from(self.options.head_dropout);
-        let head = model.stored_head(&name, kind, labels.clone(), dropout, &reference);
-        head.write(staged.path())?;
-        let metrics = results.iter().filter(|(name, _)| name.starts_with("eval_"));
-        let training = serde_json::to_value(&self.options).ok();
-        let provenance = Provenance {
-            adaptkit_version: env!("CARGO_PKG_VERSION").to_owned(),
-            base: base_reference(encoder, self.model),
-            task: rows.name.clone(),
-            labels: labels.unwrap_or_default(),
-            threshold: rows.space.threshold().map(Threshold::probability),
-            max_length: self.max_length,
-            seed: Some(self.options.seed),
-            adapterdrop: Some("none".to_owned()),
-            metrics: metrics.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect(),
-            training: training.and_then(|v| v.as_object().cloned()).unwrap_or_default(),
-            unknown: Map::new(),
-        };
-        provenance.write(staged.path())?;
-        let text = format!("{:#}\n", Value::Object(results.clone()));
-        write_file(&staged.path().join(RESULTS), text.as_bytes())?;
-        Ok(staged.commit()?)
-    }
-}
-
-/// An adapter is called as its directory.
-fn adapter_name(directory: &std::path::Path) -> String {
-    let name = std::path::absolute(directory).ok();
-    let name = name.as_deref().and_then(|path| path.file_name()).map(|n| n.to_string_lossy());
-    // These would read as separators in the names of tensors, or are refused in names.
-    let plain = |c: char| if ". ,\\".contains(c) || c.is_control() { '_' } else { c };
-    name.map_or_else(|| "adapter".to_owned(), |name| name.chars().map(plain).collect())
-}
-
-impl Trained {
-    fn say(&self, common: &Common) -> Result<(), CliError> {
-        use std::io::Write;
-        let mut out = std::io::stdout().lock();
-        if common.json {
-            let results = Value::Object(self.results.clone());
-            return writeln!(out, "{results}").map_err(output);
-        }
-        let scores: Vec<String> =
-            self.outcome.best.scores.iter().map(|(n, x)| format!("{n} {x:.4}")).collect();
-        let memory = peak_memory_mb().map(|mb| format!(", {mb:.0} MB at most"));
-        writeln!(
-            out,
-            "epoch {} of the run was best: {}\ntrained for {}, {:.0} tokens/s{}\nwritten to {}",
-            self.outcome.best_epoch,
-            scores.join(", "),
-            seconds(self.outcome.took),
-            self.outcome.tokens as f64 / self.outcome.took.as_secs_f64(),
-            memory.unwrap_or_default(),
-            self.output_dir.display()
-        )
-        .map_err(output)
     }
 }

@@ -10,6 +10,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use adaptkit_adapters::AdapterError;
+
 /// How many names a message lists before it only counts the rest.
 const NAMES_SHOWN: usize = 20;
 /// How many characters of one name or label a message shows.
@@ -337,6 +339,31 @@ pub enum TrainingError {
         /// The loss, or NaN where the gradient is what is not finite.
         loss: f64,
     },
+    /// A checkpoint is not what was written.
+    #[error(
+        "the checkpoint {} is damaged: {reason}; start again without it", path.display()
+    )]
+    DamagedCheckpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A checkpoint is that of another run.
+    #[error(
+        "the checkpoint {} is that of another run: {differences}; give the same data, base and \
+         flags, or start again without it",
+        path.display()
+    )]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// What differs: was, is.
+        differences: String,
+    },
+    /// A checkpoint could not be written.
+    #[error(transparent)]
+    Files(#[from] AdapterError),
     /// No epoch was asked for.
     #[error("nothing to train: ask for at least one epoch and bring at least one row")]
     NothingToTrain,

@@ -209,7 +209,7 @@ fn a_full_disk_costs_nothing_that_was_there() {
     let before = home.snapshot();
     let predict = "adaptkit predict --quiet --model model --adapter adapter --input many.txt";
     for (line, place) in [
-        (format!("{train} --overwrite"), "adapter.safetensors"),
+        (format!("{train} --overwrite"), "checkpoint.safetensors"),
         (format!("{predict} --output out.jsonl"), "out.jsonl"),
     ] {
         let ended = with_little_space(&home, 1, &line);

@@ -6,13 +6,14 @@
 //! same bits.
 
 mod batches;
+mod checkpoint;
 mod evaluation;
 mod optimiser;
 mod options;
 mod training;
 
-pub use batches::{Dataset, length_grouped_batches, token_batches};
+pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
 pub use evaluation::{Evaluation, answers, evaluate, predict};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
-pub use training::{EpochReport, Observer, Outcome, StepReport, train};
+pub use training::{Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train};

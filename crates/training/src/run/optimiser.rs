@@ -16,6 +16,16 @@ impl Optimiser {
         self.steps
     }
 
+    /// An optimiser in the middle of a run.
+    pub(super) fn continued(steps: u64, moments: Vec<[Tensor; 2]>) -> Optimiser {
+        Optimiser { moments, steps }
+    }
+
+    /// The first and second moment of each parameter; none before the first step.
+    pub(super) fn moments(&self) -> &[[Tensor; 2]] {
+        &self.moments
+    }
+
     /// Updates every parameter from its gradient, clears the gradients and returns their global
     /// norm before clipping.
     ///

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::batches::BatchSize;
+
 /// What a training run is told to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HyperParameters {
@@ -9,6 +11,10 @@ pub struct HyperParameters {
     pub epochs: usize,
     /// Rows in a batch.
     pub batch_size: usize,
+    /// Tokens in a batch at most, instead of a number of rows; a longer row goes alone.
+    pub max_batch_tokens: Option<usize>,
+    /// Batches in a step: their rows' mean loss is what the step descends.
+    pub gradient_accumulation_steps: usize,
     /// The highest learning rate of the schedule.
     pub learning_rate: f32,
     /// The share of the steps over which the learning rate grows from zero.
@@ -19,10 +25,26 @@ pub struct HyperParameters {
     pub max_grad_norm: f32,
     /// Dropout in the head. The adapter's is in its configuration.
     pub head_dropout: f32,
+    /// The run ends after this many evaluations in a row that were not better than the best.
+    pub early_stopping_patience: Option<usize>,
+    /// By how much an evaluation must be better to count as better there.
+    pub early_stopping_threshold: f64,
     /// Whether rows of similar length share batches.
     pub group_by_length: bool,
     /// What order, dropout and initial weights are drawn from.
     pub seed: u64,
+}
+
+impl HyperParameters {
+    /// What one step takes: its batches together. A batch goes through in parts whose gradients add
+    /// up in any case, so that batches of one step need no boundary between them.
+    pub fn step_size(&self) -> BatchSize {
+        let batches = self.gradient_accumulation_steps.max(1);
+        match self.max_batch_tokens {
+            Some(tokens) => BatchSize::Tokens(tokens.saturating_mul(batches)),
+            None => BatchSize::Rows(self.batch_size.saturating_mul(batches)),
+        }
+    }
 }
 
 /// The factor of the learning rate at step `step` (from 0) of `total`: linear growth over the

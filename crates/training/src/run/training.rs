@@ -1,17 +1,20 @@
 //! The loop.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use adaptkit_adapters::TaskModel;
 use adaptkit_compute::{AdamW, Tensor, mix};
 use adaptkit_encoder::Encoder;
+use serde_json::{Map, Value};
 
-use super::batches::{Dataset, batch, length_grouped_batches, token_batches};
+use super::batches::{BatchSize, Dataset, batch, length_grouped_batches, token_batches};
+use super::checkpoint::{CheckpointFile, Progress};
 use super::evaluation::{self, Evaluation, evaluate};
 use super::optimiser::Optimiser;
 use super::options::{HyperParameters, linear_schedule};
 use crate::TrainingError;
-use crate::data::AnswerSpace;
+use crate::data::{AnswerSpace, Threshold};
 use crate::metrics::{MetricSet, higher_is_better};
 
 /// Where a run is, after a step.
@@ -42,6 +45,8 @@ pub struct StepReport {
 pub struct EpochReport {
     /// Epochs done.
     pub epoch: usize,
+    /// Steps done.
+    pub step: usize,
     /// The mean loss over the epoch's rows.
     pub train_loss: f64,
     /// The evaluation after it.
@@ -55,14 +60,56 @@ pub struct EpochReport {
 /// Somebody who watches a run.
 pub trait Observer {
     /// After every step.
-    fn step(&mut self, report: &StepReport);
+    ///
+    /// # Errors
+    /// What the observer fails on ends the run.
+    fn step(&mut self, report: &StepReport) -> Result<(), TrainingError>;
     /// After every epoch's evaluation.
-    fn epoch(&mut self, report: &EpochReport);
+    ///
+    /// # Errors
+    /// What the observer fails on ends the run.
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainingError>;
+    /// A run that was interrupted continues after `step` steps; reports of later ones come again.
+    ///
+    /// # Errors
+    /// What the observer fails on ends the run.
+    fn resume(&mut self, step: usize) -> Result<(), TrainingError>;
+    /// Whether the run is to end as soon as it can be continued from there: after the current
+    /// step, or after the evaluation if that was an epoch's last.
+    fn stop(&self) -> bool;
+}
+
+/// How a run is kept, to be continued if it is interrupted.
+pub struct Keeping {
+    /// The checkpoint's file: the run continues from it if it is there, and replaces it at every
+    /// checkpoint.
+    pub file: PathBuf,
+    /// Steps between checkpoints, beside the one at every epoch's end.
+    pub steps: usize,
+    /// What the result's bits depend on beside what [`train`] sees itself, by name: a checkpoint
+    /// with other facts is refused.
+    pub facts: Map<String, Value>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// To its end.
+    Finished(Outcome),
+    /// The observer asked for it; there is a checkpoint if the run is kept.
+    Stopped {
+        /// Steps done.
+        step: usize,
+        /// Steps of the whole run.
+        total_steps: usize,
+    },
 }
 
 /// What a run ended with; the model holds the parameters of the best epoch.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// Epochs done: fewer than asked for where the run was stopped early.
+    pub epochs: usize,
     /// The best epoch, counted from 1.
     pub best_epoch: usize,
     /// Its evaluation.
@@ -81,34 +128,64 @@ pub struct Outcome {
 
 /// Trains `model` on `train`, evaluating on `validation` after each epoch.
 ///
+/// With `keeping`, a run that is interrupted at any moment continues to the same bits.
+///
 /// # Errors
-/// A loss that is not finite, with its step; nothing to train or validate on.
+/// A loss that is not finite, with its step; nothing to train or validate on; a checkpoint that
+/// cannot be written or is not this run's.
 pub fn train(
     encoder: &Encoder,
     model: &mut TaskModel,
     (train, validation): (&Dataset, &Dataset),
     (space, metrics): (&AnswerSpace, MetricSet),
     options: &HyperParameters,
+    keeping: Option<&Keeping>,
     observer: &mut dyn Observer,
-) -> Result<Outcome, TrainingError> {
+) -> Result<Ending, TrainingError> {
     let lengths: Vec<usize> = train.rows.iter().map(|row| row.ids.len()).collect();
-    let steps_per_epoch = train.len().div_ceil(options.batch_size.max(1));
-    let total_steps = steps_per_epoch.saturating_mul(options.epochs);
+    let (size, group) = (options.step_size(), options.group_by_length);
+    let batches = |epoch| length_grouped_batches(&lengths, size, group, options.seed, epoch);
+    let total_steps = match size {
+        BatchSize::Rows(rows) => train.len().div_ceil(rows.max(1)).saturating_mul(options.epochs),
+        BatchSize::Tokens(_) => (0..options.epochs).map(|epoch| batches(epoch).len()).sum(),
+    };
     let warmup = (total_steps as f64 * options.warmup_ratio) as usize;
+    let file = keeping.map(|keeping| CheckpointFile {
+        path: &keeping.file,
+        facts: facts(encoder, (train, validation), space, options, &keeping.facts),
+    });
     let mut optimiser = Optimiser::default();
     let mut progress = Progress::default();
-    let mut best: Option<(usize, Evaluation, Vec<Vec<f32>>)> = None;
-    for epoch in 0..options.epochs {
-        let start = Instant::now();
-        let mut epoch_loss = 0.0;
-        let (size, group) = (options.batch_size, options.group_by_length);
-        let batches = length_grouped_batches(&lengths, size, group, options.seed, epoch);
-        for picked in batches {
+    let mut best: Option<Best> = None;
+    if let Some(file) = &file
+        && let Some((stored, parameters)) = file.read(model, &mut optimiser)?
+    {
+        progress = stored;
+        if let Some(parameters) = parameters {
+            let now = snapshot(model);
+            restore(model, &parameters);
+            let evaluation = evaluate(encoder, model, validation, space, metrics)?;
+            restore(model, &now);
+            best = Some(Best { evaluation, parameters });
+        }
+        observer.resume(progress.steps)?;
+    }
+    let save = |progress: &Progress, model: &mut TaskModel, optimiser: &_, best: &Option<Best>| {
+        let best = best.as_ref().map(|best| &best.parameters[..]);
+        file.as_ref().map_or(Ok(()), |file| file.write(progress, model, optimiser, best))
+    };
+    let every = keeping.map(|keeping| keeping.steps.max(1));
+    let patience = options.early_stopping_patience.unwrap_or(usize::MAX);
+    while progress.epochs < options.epochs && progress.stale < patience {
+        let batches = batches(progress.epochs);
+        for picked in &batches[progress.steps_of_epoch.min(batches.len())..] {
+            let start = Instant::now();
             let key = mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64);
-            let loss = accumulate(encoder, model, train, &picked, options.head_dropout, key);
+            let loss = accumulate(encoder, model, train, picked, options.head_dropout, key);
             let learning_rate = f64::from(options.learning_rate)
                 * linear_schedule(progress.steps, warmup, total_steps);
             progress.steps += 1;
+            progress.steps_of_epoch += 1;
             if !loss.is_finite() {
                 return Err(TrainingError::LossNotFinite { step: progress.steps, loss });
             }
@@ -128,7 +205,9 @@ pub fn train(
             progress.rows += picked.len();
             progress.tokens += picked.iter().map(|row| lengths[*row]).sum::<usize>();
             progress.loss += loss * picked.len() as f64;
-            epoch_loss += loss * picked.len() as f64;
+            progress.epoch_loss += loss * picked.len() as f64;
+            progress.took += start.elapsed();
+            progress.epoch_took += start.elapsed();
             observer.step(&StepReport {
                 step: progress.steps,
                 total_steps,
@@ -138,35 +217,87 @@ pub fn train(
                 learning_rate,
                 rows: progress.rows,
                 tokens: progress.tokens,
-                elapsed: progress.took + start.elapsed(),
-            });
+                elapsed: progress.took,
+            })?;
+            // An epoch's last step is kept with its evaluation: what an observer wrote down by
+            // then is what it was told up to the checkpoint's step.
+            if progress.steps_of_epoch < batches.len() {
+                let stop = observer.stop();
+                if stop || every.is_some_and(|every| progress.steps.is_multiple_of(every)) {
+                    save(&progress, model, &optimiser, &best)?;
+                }
+                if stop {
+                    return Ok(Ending::Stopped { step: progress.steps, total_steps });
+                }
+            }
         }
-        let took = start.elapsed();
-        progress.took += took;
         let evaluation = evaluate(encoder, model, validation, space, metrics)?;
-        let better = best.as_ref().is_none_or(|(_, b, _)| is_better(metrics, &evaluation, b));
+        let name = metrics.best_metric();
+        let gain = best.as_ref().map(|best| gain(name, &evaluation, &best.evaluation));
+        let better = gain.is_none_or(|gain| gain > 0.0);
+        let counts = gain.is_none_or(|gain| gain > options.early_stopping_threshold);
+        progress.stale = if counts { 0 } else { progress.stale + 1 };
+        progress.epochs += 1;
         observer.epoch(&EpochReport {
-            epoch: epoch + 1,
-            train_loss: epoch_loss / train.len() as f64,
+            epoch: progress.epochs,
+            step: progress.steps,
+            train_loss: progress.epoch_loss / train.len() as f64,
             evaluation: evaluation.clone(),
             best: better,
-            took,
-        });
+            took: progress.epoch_took,
+        })?;
         if better {
-            best = Some((epoch + 1, evaluation, snapshot(model)));
+            progress.best_epoch = Some(progress.epochs);
+            best = Some(Best { evaluation, parameters: snapshot(model) });
+        }
+        (progress.steps_of_epoch, progress.epoch_loss) = (0, 0.0);
+        progress.epoch_took = Duration::ZERO;
+        save(&progress, model, &optimiser, &best)?;
+        if observer.stop() {
+            return Ok(Ending::Stopped { step: progress.steps, total_steps });
         }
     }
-    let (best_epoch, evaluation, parameters) = best.ok_or(TrainingError::NothingToTrain)?;
-    restore(model, &parameters);
-    Ok(Outcome {
+    let (best_epoch, best) = progress.best_epoch.zip(best).ok_or(TrainingError::NothingToTrain)?;
+    restore(model, &best.parameters);
+    Ok(Ending::Finished(Outcome {
+        epochs: progress.epochs,
         best_epoch,
-        best: evaluation,
+        best: best.evaluation,
         train_loss: progress.loss / progress.rows.max(1) as f64,
         steps: progress.steps,
         rows: progress.rows,
         tokens: progress.tokens,
         took: progress.took,
-    })
+    }))
+}
+
+/// The best epoch so far.
+struct Best {
+    evaluation: Evaluation,
+    parameters: Vec<Vec<f32>>,
+}
+
+/// What the result's bits depend on.
+fn facts(
+    encoder: &Encoder,
+    (train, validation): (&Dataset, &Dataset),
+    space: &AnswerSpace,
+    options: &HyperParameters,
+    others: &Map<String, Value>,
+) -> Map<String, Value> {
+    let device = encoder.device();
+    let mut facts = others.clone();
+    facts.insert("base".into(), encoder.identity().into());
+    facts.insert("training rows".into(), train.digest().into());
+    facts.insert("validation rows".into(), validation.digest().into());
+    facts.insert("labels".into(), space.labels().map(|labels| labels.names().to_vec()).into());
+    facts.insert("threshold".into(), space.threshold().map(Threshold::probability).into());
+    facts.insert("threads".into(), device.threads().into());
+    facts.insert("instructions".into(), device.instructions().into());
+    if let Ok(Value::Object(options)) = serde_json::to_value(options) {
+        facts.extend(options);
+    }
+    facts
 }
 
 /// Tokens whose activations are held at once. A larger batch goes through in parts whose gradients
@@ -202,20 +333,15 @@ fn accumulate(
 /// Keeps the streams of dropout masks apart from those of the rows' order.
 const DROPOUT_STREAM: u64 = 0x6472_6f70_6f75_7421;
 
-#[derive(Default)]
-struct Progress {
-    steps: usize,
-    rows: usize,
-    tokens: usize,
-    loss: f64,
-    took: Duration,
-}
-
-/// Whether `new` beats `old` by the task's metric.
-fn is_better(metrics: MetricSet, new: &Evaluation, old: &Evaluation) -> bool {
-    let name = metrics.best_metric();
-    let score = |e: &Evaluation| e.scores.get(name).unwrap_or(f64::NEG_INFINITY);
-    if higher_is_better(name) { score(new) > score(old) } else { score(new) < score(old) }
+/// By how much `new` beats `old` in the score of this name. A score that is none loses to any.
+fn gain(name: &str, new: &Evaluation, old: &Evaluation) -> f64 {
+    let score = |e: &Evaluation| e.scores.get(name).filter(|score| !score.is_nan());
+    match (score(new), score(old)) {
+        (Some(new), Some(old)) if higher_is_better(name) => new - old,
+        (Some(new), Some(old)) => old - new,
+        (Some(_), None) => f64::INFINITY,
+        (None, _) => f64::NEG_INFINITY,
+    }
 }
 
 /// Copies of all parameters, in the order in which the model visits them.

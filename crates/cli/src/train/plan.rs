@@ -1,0 +1,257 @@
+//! A run from rows to the output directory.
+
+use std::path::{Path, PathBuf};
+
+use adaptkit::adapters::atomic::{StagedDirectory, write_file};
+use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
+use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
+use adaptkit::compute::{Activation, Precision};
+use adaptkit::encoder::{Encoder, Tokenizer};
+use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
+use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, train};
+use serde_json::{Map, Value, json};
+
+use super::interruption::Interruption;
+use super::metrics_log::MetricsLog;
+use super::run_folder::RunFolder;
+use crate::Common;
+use crate::error::{CliError, output};
+use crate::model_cache::resolve_model;
+use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
+use crate::rows;
+use crate::task_folder::{METRICS, RESULTS, base_reference, own_files};
+use crate::task_rows::TaskRows;
+
+/// Tokens of the longest row, unless asked otherwise.
+const DEFAULT_LENGTH: usize = 128;
+
+/// A run without its rows.
+pub(crate) struct Plan<'a> {
+    pub(crate) model: &'a str,
+    pub(crate) config: AdapterConfig,
+    /// The bottleneck's size, where it is asked for instead of a factor.
+    pub(crate) bottleneck: Option<usize>,
+    /// Whether the base's layer norms are trained too.
+    pub(crate) train_layer_norms: bool,
+    /// 128 by default, or what the model takes if that is less.
+    pub(crate) max_length: Option<usize>,
+    /// The base's own by default.
+    pub(crate) head_dropout: Option<f32>,
+    pub(crate) options: HyperParameters,
+    pub(crate) output_dir: &'a Path,
+    pub(crate) overwrite: bool,
+    /// Where the run is kept while it is under way, if it is to survive interruptions.
+    pub(crate) kept: Option<RunFolder>,
+}
+
+/// What a run made.
+pub(crate) struct Trained {
+    pub(crate) outcome: Outcome,
+    pub(crate) encoder: Encoder,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) model: TaskModel,
+    pub(crate) results: Map<String, Value>,
+    /// Tokens of the longest row.
+    pub(crate) max_length: usize,
+    output_dir: PathBuf,
+}
+
+impl Plan<'_> {
+    /// Trains, and writes the output directory.
+    pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Trained, CliError> {
+        let directory = resolve_model(self.model)?;
+        let device = common.device()?;
+        let precision = common.precision(&device);
+        let mut encoder = Encoder::load(&directory, &device, precision)?;
+        let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
+        let longest = encoder.config().longest_row();
+        let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));
+        self.max_length = Some(max_length);
+        let data = |what: &str, rows: &LabelledRows| -> Result<Dataset, CliError> {
+            let tokens =
+                device.run(|| rows::tokenise(common, what, &tokenizer, rows, max_length))?;
+            Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
+        };
+        let (train_set, validation) =
+            (data("training", &rows.train)?, data("validation", &rows.validation)?);
+        if let Some(size) = self.bottleneck {
+            self.config = self.config.with_bottleneck(encoder.config().hidden_size, size)?;
+        }
+        let dropout = self.head_dropout.unwrap_or(encoder.config().hidden_dropout_prob);
+        self.options.head_dropout = dropout;
+        let head =
+            HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
+        let mut model = TaskModel::new(&encoder, &self.config, &head, self.options.seed)?;
+        if self.train_layer_norms {
+            model.train_layer_norms(&encoder);
+        }
+        encoder.prepare_backward(model.adapter.lowest())?;
+        let (trained, base) = (model.parameters(), encoder.parameters());
+        common.note(format_args!(
+            "training {trained} parameters ({:.2} % of the base's {base}) on {} rows, {} tokens; \
+             validating on {} rows; {device:?}",
+            100.0 * trained as f64 / base as f64,
+            train_set.len(),
+            train_set.tokens(),
+            validation.len(),
+        ));
+        if let Some(kept) = &self.kept
+            && !kept.open()?
+        {
+            common.note("there is no checkpoint: starting from the beginning");
+        }
+        let interruption = self.kept.as_ref().map(|_| Interruption::catch()).transpose()?;
+        let log = self.kept.as_ref().map(|kept| MetricsLog::new(kept.log(), kept.logging_steps));
+        let mut progress = TrainingProgress::new(common.quiet, log, interruption.clone());
+        let answers = (&rows.space, rows.metrics);
+        let sets = (&train_set, &validation);
+        let facts = self.facts(precision);
+        let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts));
+        let keeping = keeping.as_ref();
+        let ending =
+            train(&encoder, &mut model, sets, answers, &self.options, keeping, &mut progress);
+        drop(progress);
+        if let (Err(_), Some(kept)) = (&ending, &self.kept) {
+            kept.leave()?;
+        }
+        let outcome = match (ending?, interruption) {
+            (Ending::Finished(outcome), _) => outcome,
+            (Ending::Stopped { step, total_steps }, interruption) => {
+                let signal = interruption.map_or(0, |interruption| interruption.signal());
+                return Err(CliError::Interrupted { step, total_steps, signal });
+            }
+        };
+        let results = self.results(&outcome, validation.len(), trained, base);
+        self.write(&encoder, &model, rows, &results)?;
+        if let Some(kept) = &self.kept {
+            kept.remove()?;
+        }
+        let output_dir = self.output_dir.to_owned();
+        Ok(Trained { outcome, encoder, tokenizer, model, results, max_length, output_dir })
+    }
+
+    /// What the result's bits depend on and the loop does not see.
+    fn facts(&self, precision: Precision) -> Map<String, Value> {
+        let mut facts = Map::new();
+        facts.insert("adapter".into(), self.config.to_json());
+        facts.insert("train_layer_norms".into(), self.train_layer_norms.into());
+        facts.insert("precision".into(), format!("{precision:?}").into());
+        facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
+        facts
+    }
+
+    /// The results under the names that the Hugging Face trainer uses.
+    fn results(
+        &self,
+        outcome: &Outcome,
+        validation_rows: usize,
+        trained: usize,
+        base: usize,
+    ) -> Map<String, Value> {
+        let mut results = Map::new();
+        let mut put = |name: &str, value: Value| results.insert(name.to_owned(), value);
+        let runtime = outcome.took.as_secs_f64();
+        let evaluation = outcome.best.took.as_secs_f64();
+        put("epoch", json!(outcome.epochs as f64));
+        put("best_epoch", json!(outcome.best_epoch));
+        put("stopped_early", json!(outcome.epochs < self.options.epochs));
+        for (name, score) in outcome.best.scores.iter() {
+            put(&format!("eval_{name}"), json!(score));
+        }
+        put("eval_loss", json!(outcome.best.loss));
+        put("eval_runtime", json!(evaluation));
+        put("eval_samples", json!(validation_rows));
+        put("eval_samples_per_second", json!(validation_rows as f64 / evaluation));
+        put("train_loss", json!(outcome.train_loss));
+        put("train_runtime", json!(runtime));
+        put("train_samples", json!(outcome.rows / outcome.epochs.max(1)));
+        put("train_samples_per_second", json!(outcome.rows as f64 / runtime));
+        put("train_steps_per_second", json!(outcome.steps as f64 / runtime));
+        put("train_tokens_per_second", json!(outcome.tokens as f64 / runtime));
+        put("trained_parameters", json!(trained));
+        put("base_parameters", json!(base));
+        put("trained_share", json!(trained as f64 / base as f64));
+        put("peak_memory_mb", json!(peak_memory_mb()));
+        put("seed", json!(self.options.seed));
+        results
+    }
+
+    fn write(
+        &self,
+        encoder: &Encoder,
+        model: &TaskModel,
+        rows: &TaskRows,
+        results: &Map<String, Value>,
+    ) -> Result<(), CliError> {
+        let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own_files())?;
+        let name = adapter_name(self.output_dir);
+        let config = encoder.config();
+        let reference = ModelReference::new(config.family.name(), self.model, config.hidden_size)?;
+        model.stored_adapter(&name, &self.config, &reference).write(staged.path())?;
+        let labels = rows.space.labels().map(|map| map.names().to_vec());
+        let kind = match rows.space.kind() {
+            AnswerKind::LabelSet => HeadKind::MultiLabel,
+            AnswerKind::Class | AnswerKind::Value => HeadKind::Classification,
+        };
+        let dropout = f64::from(self.options.head_dropout);
+        let head = model.stored_head(&name, kind, labels.clone(), dropout, &reference);
+        head.write(staged.path())?;
+        let metrics = results.iter().filter(|(name, _)| name.starts_with("eval_"));
+        let training = serde_json::to_value(&self.options).ok();
+        let provenance = Provenance {
+            adaptkit_version: env!("CARGO_PKG_VERSION").to_owned(),
+            base: base_reference(encoder, self.model),
+            task: rows.name.clone(),
+            labels: labels.unwrap_or_default(),
+            threshold: rows.space.threshold().map(Threshold::probability),
+            max_length: self.max_length,
+            seed: Some(self.options.seed),
+            adapterdrop: Some("none".to_owned()),
+            metrics: metrics.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect(),
+            training: training.and_then(|v| v.as_object().cloned()).unwrap_or_default(),
+            unknown: Map::new(),
+        };
+        provenance.write(staged.path())?;
+        let text = format!("{:#}\n", Value::Object(results.clone()));
+        write_file(&staged.path().join(RESULTS), text.as_bytes())?;
+        if let Some(kept) = &self.kept {
+            let log = kept.read_log()?;
+            write_file(&staged.path().join(METRICS), &log)?;
+        }
+        Ok(staged.commit()?)
+    }
+}
+
+/// An adapter is called as its directory.
+fn adapter_name(directory: &Path) -> String {
+    let name = std::path::absolute(directory).ok();
+    let name = name.as_deref().and_then(|path| path.file_name()).map(|n| n.to_string_lossy());
+    // These would read as separators in the names of tensors, or are refused in names.
+    let plain = |c: char| if ". ,\\".contains(c) || c.is_control() { '_' } else { c };
+    name.map_or_else(|| "adapter".to_owned(), |name| name.chars().map(plain).collect())
+}
+
+impl Trained {
+    pub(super) fn say(&self, common: &Common) -> Result<(), CliError> {
+        use std::io::Write;
+        let mut out = std::io::stdout().lock();
+        if common.json {
+            let results = Value::Object(self.results.clone());
+            return writeln!(out, "{results}").map_err(output);
+        }
+        let scores: Vec<String> =
+            self.outcome.best.scores.iter().map(|(n, x)| format!("{n} {x:.4}")).collect();
+        let memory = peak_memory_mb().map(|mb| format!(", {mb:.0} MB at most"));
+        writeln!(
+            out,
+            "epoch {} of the run was best: {}\ntrained for {}, {:.0} tokens/s{}\nwritten to {}",
+            self.outcome.best_epoch,
+            scores.join(", "),
+            seconds(self.outcome.took),
+            self.outcome.tokens as f64 / self.outcome.took.as_secs_f64(),
+            memory.unwrap_or_default(),
+            self.output_dir.display()
+        )
+        .map_err(output)
+    }
+}
