@@ -17,9 +17,12 @@ pub(crate) const RESULTS: &str = "all_results.json";
 /// What the training measured while it ran, a JSON object a line.
 pub(crate) const METRICS: &str = "metrics.jsonl";
 
+/// The card that model hubs show.
+pub(crate) const MODEL_CARD: &str = "README.md";
+
 /// Every file that a directory of ours may hold: what --overwrite may replace.
 pub(crate) fn own_files() -> Vec<&'static str> {
-    ADAPTER_DIRECTORY.into_iter().chain([RESULTS, METRICS]).collect()
+    ADAPTER_DIRECTORY.into_iter().chain([RESULTS, METRICS, MODEL_CARD]).collect()
 }
 
 /// What a directory holds.

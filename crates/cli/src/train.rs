@@ -2,6 +2,7 @@
 
 mod interruption;
 mod metrics_log;
+mod model_card;
 mod plan;
 mod run_folder;
 

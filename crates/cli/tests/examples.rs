@@ -6,8 +6,14 @@ use std::process::Command;
 
 use adaptkit_testkit::golden_dir;
 
-const PAGES: [&str; 5] =
-    ["README.md", "docs/training.md", "docs/prediction.md", "docs/files.md", "docs/models.md"];
+const PAGES: [&str; 6] = [
+    "README.md",
+    "docs/training.md",
+    "docs/prediction.md",
+    "docs/files.md",
+    "docs/models.md",
+    "docs/precision.md",
+];
 
 /// `adaptkit …` lines of the shell blocks; `pull` needs the network and has tests of its own.
 fn examples() -> Vec<(&'static str, String)> {

@@ -13,13 +13,14 @@ use serde_json::{Map, Value, json};
 
 use super::interruption::Interruption;
 use super::metrics_log::MetricsLog;
+use super::model_card::ModelCard;
 use super::run_folder::RunFolder;
 use crate::Common;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
 use crate::rows;
-use crate::task_folder::{METRICS, RESULTS, base_reference, own_files};
+use crate::task_folder::{METRICS, MODEL_CARD, RESULTS, base_reference, own_files};
 use crate::task_rows::TaskRows;
 
 /// Tokens of the longest row, unless asked otherwise.
@@ -212,6 +213,17 @@ impl Plan<'_> {
             unknown: Map::new(),
         };
         provenance.write(staged.path())?;
+        let card = ModelCard {
+            name: &name,
+            base: self.model,
+            task: rows.name.as_deref(),
+            labels: &provenance.labels,
+            config: &self.config.to_json(),
+            train_layer_norms: self.train_layer_norms,
+            training: &provenance.training,
+            results,
+        };
+        write_file(&staged.path().join(MODEL_CARD), card.text().as_bytes())?;
         let text = format!("{:#}\n", Value::Object(results.clone()));
         write_file(&staged.path().join(RESULTS), text.as_bytes())?;
         if let Some(kept) = &self.kept {

@@ -1,0 +1,138 @@
+//! The model card of an adapter's directory: the README.md that model hubs show.
+
+use serde_json::{Map, Value};
+
+/// What a card tells.
+pub(super) struct ModelCard<'a> {
+    /// The adapter's name.
+    pub(super) name: &'a str,
+    /// The base, as it was asked for.
+    pub(super) base: &'a str,
+    pub(super) task: Option<&'a str>,
+    pub(super) labels: &'a [String],
+    /// The adapter's configuration under the library's names.
+    pub(super) config: &'a Value,
+    pub(super) train_layer_norms: bool,
+    /// The run's hyper-parameters.
+    pub(super) training: &'a Map<String, Value>,
+    /// The run's results.
+    pub(super) results: &'a Map<String, Value>,
+}
+
+impl ModelCard<'_> {
+    /// The card: YAML between two lines of dashes, then Markdown.
+    pub(super) fn text(&self) -> String {
+        // A JSON string is a YAML one.
+        let quoted = |text: &str| Value::from(text).to_string();
+        let mut card = format!(
+            "---\nlibrary_name: adaptkit\nbase_model: {}\npipeline_tag: text-classification\n\
+             tags:\n- adaptkit\n- adapter-transformers\n---\n\n# {}\n\n",
+            quoted(self.base),
+            plain(self.name)
+        );
+        let count = |name: &str| self.results.get(name).and_then(Value::as_u64).unwrap_or(0);
+        card += &format!(
+            "A bottleneck adapter and a head for the frozen encoder `{}`{}, trained with \
+             [Adaptkit](https://crates.io/crates/adaptkit) {}: {} of the encoder's {} parameters",
+            code(self.base),
+            self.task.map(|task| format!(", for the task `{}`", code(task))).unwrap_or_default(),
+            env!("CARGO_PKG_VERSION"),
+            count("trained_parameters"),
+            count("base_parameters"),
+        );
+        if self.train_layer_norms {
+            card += ", the encoder's layer norms among them (`layer_norms.safetensors`)";
+        }
+        card += ".\n";
+        if !self.labels.is_empty() {
+            let shown: Vec<String> =
+                self.labels.iter().take(50).map(|label| format!("`{}`", code(label))).collect();
+            let more = self.labels.len() - shown.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            card += &format!("\nLabels: {}{more}.\n", shown.join(", "));
+        }
+        card += "\n## Scores on the validation rows\n\n| metric | value |\n|---|---|\n";
+        let timing = ["eval_runtime", "eval_samples_per_second"];
+        for (name, value) in self.results {
+            if name.starts_with("eval_") && !timing.contains(&&name[..]) {
+                card += &format!("| {name} | {} |\n", shown(value));
+            }
+        }
+        card += "\n## Use\n\n```sh\n";
+        card += "adaptkit predict --model BASE --adapter DIRECTORY --input texts.txt\n```\n\n";
+        card += "With Python's `adapters` library: `model.load_adapter(DIRECTORY, \
+                 use_safetensors=True)`.\n";
+        card += "\n## Training\n\n| setting | value |\n|---|---|\n";
+        for (name, value) in self.training {
+            card += &format!("| {name} | {} |\n", shown(value));
+        }
+        let config = serde_json::to_string_pretty(self.config).unwrap_or_default();
+        card + "\nThe adapter's configuration:\n\n```json\n" + &config + "\n```\n"
+    }
+}
+
+/// A value in a table's cell; numbers with four significant digits.
+fn shown(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && number != 0.0 => {
+            let magnitude = number.abs().log10().floor() as i32;
+            let text = format!("{number:.*}", (3 - magnitude).clamp(0, 12) as usize);
+            match text.contains('.') {
+                true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+                false => text,
+            }
+        }
+        _ => value.to_string().replace('|', "\\|"),
+    }
+}
+
+/// Text in a line of its own.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Text between backquotes.
+fn code(text: &str) -> String {
+    plain(text).replace('`', "'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_card_tells_base_scores_settings_and_how_to_use_it() {
+        let results = json!({"eval_accuracy": 0.5, "eval_runtime": 1.0, "eval_loss": 0.25,
+            "trained_parameters": 7, "base_parameters": 100});
+        let training = json!({"epochs": 3, "learning_rate": 5e-5});
+        let config = json!({"reduction_factor": 16.0});
+        let labels = ["a`b".to_owned(), "c\nd".to_owned()];
+        let mut card = ModelCard {
+            name: "na\nme",
+            base: "some/\"base\"",
+            task: Some("rte"),
+            labels: &labels,
+            config: &config,
+            train_layer_norms: false,
+            training: training.as_object().expect("an object"),
+            results: results.as_object().expect("an object"),
+        };
+        let text = card.text();
+        for wanted in [
+            "---\nlibrary_name: adaptkit\nbase_model: \"some/\\\"base\\\"\"\n",
+            "\n# na me\n",
+            "7 of the encoder's 100 parameters.",
+            "Labels: `a'b`, `c d`.",
+            "| eval_accuracy | 0.5 |",
+            "| learning_rate | 0.00005 |",
+            "\"reduction_factor\": 16.0",
+            "use_safetensors=True",
+        ] {
+            assert!(text.contains(wanted), "{wanted:?} in {text}");
+        }
+        assert!(!text.contains("eval_runtime"));
+        card.train_layer_norms = true;
+        assert!(card.text().contains("layer_norms.safetensors"));
+    }
+}
