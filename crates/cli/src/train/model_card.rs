@@ -33,7 +33,7 @@ impl ModelCard<'_> {
         let count = |name: &str| self.results.get(name).and_then(Value::as_u64).unwrap_or(0);
         card += &format!(
             "A bottleneck adapter and a head for the frozen encoder `{}`{}, trained with \
-             [Adaptkit](https://crates.io/crates/adaptkit) {}: {} of the encoder's {} parameters",
+             Adaptkit {}: {} trained parameters beside the encoder's {}",
             code(self.base),
             self.task.map(|task| format!(", for the task `{}`", code(task))).unwrap_or_default(),
             env!("CARGO_PKG_VERSION"),
@@ -41,7 +41,7 @@ impl ModelCard<'_> {
             count("base_parameters"),
         );
         if self.train_layer_norms {
-            card += ", the encoder's layer norms among them (`layer_norms.safetensors`)";
+            card += "; the encoder's layer norms were trained too (`layer_norms.safetensors`)";
         }
         card += ".\n";
         if !self.labels.is_empty() {
@@ -122,7 +122,7 @@ mod tests {
         for wanted in [
             "---\nlibrary_name: adaptkit\nbase_model: \"some/\\\"base\\\"\"\n",
             "\n# na me\n",
-            "7 of the encoder's 100 parameters.",
+            "7 trained parameters beside the encoder's 100.",
             "Labels: `a'b`, `c d`.",
             "| eval_accuracy | 0.5 |",
             "| learning_rate | 0.00005 |",
