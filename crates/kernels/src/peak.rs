@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::isa::Isa;
-use crate::matrix::format::{self, Format};
+use crate::matrix::format::{self, Format, Sums};
 use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
 use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
@@ -42,7 +42,7 @@ impl<F: Format> Kernel for Loop<F> {
 impl<F: Format> Loop<F> {
     #[inline(always)]
     fn chains<S: Simd, const CHAINS: usize>(self, s: S) -> u64 {
-        let mut sums = [F::zero(s); CHAINS];
+        let mut sums = [F::Sums::zero(s); CHAINS];
         let (a, b) = std::hint::black_box((s.splat_word(0x3f00_3f00), s.splat_word(0x3e80_3e80)));
         for _ in 0..self.0 {
             for sum in &mut sums {

@@ -32,16 +32,107 @@ impl<S: Simd> ColumnScales<S> {
     }
 }
 
+/// What a tile's accumulators hold.
+pub(crate) trait Sums: 'static {
+    /// A vector of sums.
+    type Of<S: Simd>: Copy;
+
+    fn zero<S: Simd>(s: S) -> Self::Of<S>;
+
+    /// The scales of vector `vector` of the panel.
+    ///
+    /// # Safety
+    /// They must be readable there, a whole vector of them, if the sums have any.
+    unsafe fn column_scales<S: Simd>(s: S, scales: Scales, vector: usize) -> ColumnScales<S>;
+
+    /// The numbers that sums of row `row` of the tile stand for.
+    ///
+    /// # Safety
+    /// The row's scale must be readable, if the sums have any.
+    unsafe fn numbers<S: Simd>(
+        s: S,
+        sums: Self::Of<S>,
+        scales: Scales,
+        row: usize,
+        columns: ColumnScales<S>,
+    ) -> S::F32;
+}
+
+/// Numbers in single precision, as they are.
+pub(crate) struct Numbers;
+
+impl Sums for Numbers {
+    type Of<S: Simd> = S::F32;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::F32 {
+        s.splat(0.0)
+    }
+
+    #[inline(always)]
+    unsafe fn column_scales<S: Simd>(s: S, _: Scales, _: usize) -> ColumnScales<S> {
+        ColumnScales::none(s)
+    }
+
+    #[inline(always)]
+    unsafe fn numbers<S: Simd>(
+        _: S,
+        sums: S::F32,
+        _: Scales,
+        _: usize,
+        _: ColumnScales<S>,
+    ) -> S::F32 {
+        sums
+    }
+}
+
+/// Integers of 32 bits, in units of a row's scale times a column's.
+pub(crate) struct Integers;
+
+impl Sums for Integers {
+    type Of<S: Simd> = S::Words;
+
+    #[inline(always)]
+    fn zero<S: Simd>(s: S) -> S::Words {
+        s.splat_word(0)
+    }
+
+    #[inline(always)]
+    unsafe fn column_scales<S: Simd>(s: S, scales: Scales, vector: usize) -> ColumnScales<S> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            ColumnScales {
+                columns: s.load(scales.columns.add(vector * S::LANES)),
+                corrections: s.load_words(scales.corrections.add(vector * S::LANES)),
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn numbers<S: Simd>(
+        s: S,
+        sums: S::Words,
+        scales: Scales,
+        row: usize,
+        columns: ColumnScales<S>,
+    ) -> S::F32 {
+        // SAFETY: the caller's contract.
+        let row = s.splat(unsafe { *scales.rows.add(row) });
+        s.mul(s.mul(s.to_f32(s.sub_i32(sums, columns.corrections)), columns.columns), row)
+    }
+}
+
+/// A vector of a format's sums.
+pub(crate) type SumsOf<F, S> = <<F as Format>::Sums as Sums>::Of<S>;
+
 /// How a word is read.
 pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// Numbers in a word of the right matrix.
     const PER_WORD: usize;
     /// Words of the left rows that meet a word of the right matrix, each a part of it.
     const PARTS: usize = 1;
-    /// A vector of sums.
-    type Sum<S: Simd>: Copy;
-
-    fn zero<S: Simd>(s: S) -> Self::Sum<S>;
+    /// What the products are summed in.
+    type Sums: Sums;
 
     /// Part `part` of words of the right matrix.
     #[inline(always)]
@@ -50,28 +141,12 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     }
 
     /// sum + a·b, over the numbers of the words.
-    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: Self::Sum<S>) -> Self::Sum<S>;
-
-    /// The scales of vector `vector` of the panel.
-    ///
-    /// # Safety
-    /// They must be readable there, a whole vector of them, if the format has any.
-    #[inline(always)]
-    unsafe fn column_scales<S: Simd>(s: S, _: Scales, _: usize) -> ColumnScales<S> {
-        ColumnScales::none(s)
-    }
-
-    /// The numbers that sums of row `row` of the tile stand for.
-    ///
-    /// # Safety
-    /// The row's scale must be readable, if the format has any.
-    unsafe fn numbers<S: Simd>(
+    fn multiply_add<S: Simd>(
         s: S,
-        sums: Self::Sum<S>,
-        scales: Scales,
-        row: usize,
-        columns: ColumnScales<S>,
-    ) -> S::F32;
+        a: S::Words,
+        b: S::Words,
+        sum: SumsOf<Self, S>,
+    ) -> SumsOf<Self, S>;
 
     /// A word of the right matrix, of PER_WORD consecutive numbers of a column with this scale.
     fn right_word(values: [f32; 4], scale: Int8Scale) -> u32;
@@ -90,27 +165,11 @@ pub(crate) struct F32;
 
 impl Format for F32 {
     const PER_WORD: usize = 1;
-    type Sum<S: Simd> = S::F32;
-
-    #[inline(always)]
-    fn zero<S: Simd>(s: S) -> S::F32 {
-        s.splat(0.0)
-    }
+    type Sums = Numbers;
 
     #[inline(always)]
     fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
         s.mul_add(s.as_f32(a), s.as_f32(b), sum)
-    }
-
-    #[inline(always)]
-    unsafe fn numbers<S: Simd>(
-        _: S,
-        sums: S::F32,
-        _: Scales,
-        _: usize,
-        _: ColumnScales<S>,
-    ) -> S::F32 {
-        sums
     }
 
     #[inline(always)]
@@ -133,27 +192,11 @@ pub(crate) struct Bf16;
 
 impl Format for Bf16 {
     const PER_WORD: usize = 2;
-    type Sum<S: Simd> = S::F32;
-
-    #[inline(always)]
-    fn zero<S: Simd>(s: S) -> S::F32 {
-        s.splat(0.0)
-    }
+    type Sums = Numbers;
 
     #[inline(always)]
     fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
         s.dot_bf16(sum, a, b)
-    }
-
-    #[inline(always)]
-    unsafe fn numbers<S: Simd>(
-        _: S,
-        sums: S::F32,
-        _: Scales,
-        _: usize,
-        _: ColumnScales<S>,
-    ) -> S::F32 {
-        sums
     }
 
     #[inline(always)]
@@ -182,12 +225,7 @@ pub(crate) struct WidenedBf16;
 impl Format for WidenedBf16 {
     const PER_WORD: usize = 2;
     const PARTS: usize = 2;
-    type Sum<S: Simd> = S::F32;
-
-    #[inline(always)]
-    fn zero<S: Simd>(s: S) -> S::F32 {
-        s.splat(0.0)
-    }
+    type Sums = Numbers;
 
     #[inline(always)]
     fn part<S: Simd>(s: S, b: S::Words, part: usize) -> S::Words {
@@ -197,17 +235,6 @@ impl Format for WidenedBf16 {
     #[inline(always)]
     fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
         s.mul_add(s.as_f32(a), s.as_f32(b), sum)
-    }
-
-    #[inline(always)]
-    unsafe fn numbers<S: Simd>(
-        _: S,
-        sums: S::F32,
-        _: Scales,
-        _: usize,
-        _: ColumnScales<S>,
-    ) -> S::F32 {
-        sums
     }
 
     #[inline(always)]
@@ -232,40 +259,11 @@ pub(crate) struct Int8;
 
 impl Format for Int8 {
     const PER_WORD: usize = 4;
-    type Sum<S: Simd> = S::Words;
-
-    #[inline(always)]
-    fn zero<S: Simd>(s: S) -> S::Words {
-        s.splat_word(0)
-    }
+    type Sums = Integers;
 
     #[inline(always)]
     fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
         s.dot_i8(sum, a, b)
-    }
-
-    #[inline(always)]
-    unsafe fn column_scales<S: Simd>(s: S, scales: Scales, vector: usize) -> ColumnScales<S> {
-        // SAFETY: the caller's contract.
-        unsafe {
-            ColumnScales {
-                columns: s.load(scales.columns.add(vector * S::LANES)),
-                corrections: s.load_words(scales.corrections.add(vector * S::LANES)),
-            }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn numbers<S: Simd>(
-        s: S,
-        sums: S::Words,
-        scales: Scales,
-        row: usize,
-        columns: ColumnScales<S>,
-    ) -> S::F32 {
-        // SAFETY: the caller's contract.
-        let row = s.splat(unsafe { *scales.rows.add(row) });
-        s.mul(s.mul(s.to_f32(s.sub_i32(sums, columns.corrections)), columns.columns), row)
     }
 
     #[inline(always)]

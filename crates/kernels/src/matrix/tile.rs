@@ -1,7 +1,7 @@
 //! The inner loop: a tile of the result in registers.
 
 use super::DEPTH_BLOCK;
-use super::format::{ColumnScales, Format, Scales};
+use super::format::{ColumnScales, Format, Scales, Sums};
 use crate::simd::Simd;
 
 /// Words from one row of the copied block of the left matrix to the next: the block's depth plus
@@ -74,7 +74,7 @@ unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Til
                 s.prefetch(t.out.add(r * t.out_stride));
             }
         }
-        let mut sums = [[F::zero(s); V]; R];
+        let mut sums = [[F::Sums::zero(s); V]; R];
         let (mut left, mut panel, mut ahead) = (t.left, t.panel, t.ahead);
         for _ in 0..t.depth {
             for part in 0..F::PARTS {
@@ -96,12 +96,12 @@ unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Til
         }
         let mut scales = [ColumnScales::none(s); V];
         for (v, scales) in scales.iter_mut().enumerate() {
-            *scales = F::column_scales(s, t.scales, v);
+            *scales = F::Sums::column_scales(s, t.scales, v);
         }
         let mut numbers = [[s.splat(0.0); V]; R];
         for r in 0..R {
             for v in 0..V {
-                numbers[r][v] = F::numbers(s, sums[r][v], t.scales, r, scales[v]);
+                numbers[r][v] = F::Sums::numbers(s, sums[r][v], t.scales, r, scales[v]);
             }
         }
         // Each loop is small enough to be unrolled whole: that keeps the numbers in registers.
