@@ -206,13 +206,15 @@ impl Encoder {
         // that only the rows in use take memory.
         let packing = Checkpoint::open(dir)?;
         let layers = device.run(|| {
-            (0..config.num_hidden_layers)
+            let loaded: Vec<_> = (0..config.num_hidden_layers)
                 .into_par_iter()
                 .map(|index| {
                     LayerSource { config: &config, checkpoint: &packing, index }
                         .load(device, precision)
                 })
-                .collect::<Result<Vec<_>, _>>()
+                .collect();
+            // Of several errors the lowest layer's, whichever thread came first.
+            loaded.into_iter().collect::<Result<Vec<_>, _>>()
         })?;
         let identity = crate::identity::identity(&config, &packing)?;
         drop(packing);
@@ -274,18 +276,23 @@ impl Encoder {
         let device = self.device.clone();
         let (layers, precision) = (&mut self.layers, self.precision);
         device.run(|| {
-            layers.par_iter_mut().enumerate().try_for_each(|(index, layer)| {
-                use crate::layer::Depth;
-                let depth = Depth::of(index, lowest);
-                if depth < Depth::Attention {
-                    return Ok(());
-                }
-                let source = LayerSource { config, checkpoint: &checkpoint, index };
-                if precision == Precision::Int8 {
-                    *layer = source.load(&device, device.fastest_precision())?;
-                }
-                source.prepare_backward(layer, depth == Depth::Input)
-            })
+            let prepared: Vec<_> = layers
+                .par_iter_mut()
+                .enumerate()
+                .map(|(index, layer)| {
+                    use crate::layer::Depth;
+                    let depth = Depth::of(index, lowest);
+                    if depth < Depth::Attention {
+                        return Ok(());
+                    }
+                    let source = LayerSource { config, checkpoint: &checkpoint, index };
+                    if precision == Precision::Int8 {
+                        *layer = source.load(&device, device.fastest_precision())?;
+                    }
+                    source.prepare_backward(layer, depth == Depth::Input)
+                })
+                .collect();
+            prepared.into_iter().collect()
         })
     }
 }
