@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use adaptkit_compute::{FrozenNorm, NormTape, Parameter, Tensor, TrainedNorm, mix};
-use adaptkit_encoder::{EndGradients, Place, Sites, SubLayerEnd};
+use adaptkit_encoder::{EndGradients, Place, Site, Sites, SubLayerEnd};
 
 use crate::bottleneck::{Bottleneck, BottleneckTape, End, EndNorm, EndNormBackward};
 
@@ -40,8 +40,15 @@ impl Adapter {
 
     /// The lowest place with something that is trained.
     pub fn lowest(&self) -> Option<Place> {
-        let lowest = [self.modules.keys().next(), self.norms.keys().next()];
-        lowest.into_iter().flatten().min().copied()
+        self.lowest_from(0)
+    }
+
+    /// The lowest place with something that is trained, from a layer on.
+    pub fn lowest_from(&self, first_layer: usize) -> Option<Place> {
+        let from = Place::new(first_layer, Site::Attention)..;
+        let module = self.modules.range(from.clone()).next().map(|(place, _)| *place);
+        let norm = self.norms.range(from).next().map(|(place, _)| *place);
+        module.into_iter().chain(norm).min()
     }
 
     /// Numbers that training changes.
@@ -66,14 +73,16 @@ impl Adapter {
         self.modules.values_mut().for_each(Bottleneck::repack);
     }
 
-    /// The adapter for a pass without a backward.
-    pub fn inference(&self) -> Inference<'_> {
-        Inference { adapter: self }
+    /// The adapter for a pass without a backward, left out of the layers below `first_layer`
+    /// (AdapterDrop, Rücklé et al. 2021, §3): those are the bare encoder's.
+    pub fn inference(&self, first_layer: usize) -> Inference<'_> {
+        Inference { adapter: self, first_layer }
     }
 
-    /// The adapter for a forward and a backward pass, with dropout masks from `key`.
-    pub fn training(&mut self, key: u64) -> Training<'_> {
-        Training { adapter: self, tapes: BTreeMap::new(), key }
+    /// The adapter for a forward and a backward pass, with dropout masks from `key`, left out of
+    /// the layers below `first_layer`.
+    pub fn training(&mut self, first_layer: usize, key: u64) -> Training<'_> {
+        Training { adapter: self, first_layer, tapes: BTreeMap::new(), key }
     }
 
     fn occupied(&self, place: Place) -> bool {
@@ -97,11 +106,12 @@ impl Adapter {
 /// An adapter in a pass without a backward.
 pub struct Inference<'a> {
     adapter: &'a Adapter,
+    first_layer: usize,
 }
 
 impl Sites for Inference<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.adapter.occupied(place)
+        place.layer >= self.first_layer && self.adapter.occupied(place)
     }
 
     fn lowest_trained(&self) -> Option<Place> {
@@ -135,6 +145,7 @@ impl Sites for Inference<'_> {
 /// An adapter in a pass with a backward, which adds to its parameters' gradients.
 pub struct Training<'a> {
     adapter: &'a mut Adapter,
+    first_layer: usize,
     tapes: BTreeMap<Place, SiteTape>,
     key: u64,
 }
@@ -147,11 +158,11 @@ enum SiteTape {
 
 impl Sites for Training<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.adapter.occupied(place)
+        place.layer >= self.first_layer && self.adapter.occupied(place)
     }
 
     fn lowest_trained(&self) -> Option<Place> {
-        self.adapter.lowest()
+        self.adapter.lowest_from(self.first_layer)
     }
 
     fn needs_all_tokens(&self, layer: usize) -> bool {

@@ -30,7 +30,8 @@ impl TaskModel {
     /// Logits [rows, outputs].
     pub fn logits(&self, encoder: &Encoder, batch: &RaggedBatch) -> Tensor {
         encoder.device().run(|| {
-            let first = encoder.forward(batch, Readout::FirstTokens, &mut self.adapter.inference());
+            let first =
+                encoder.forward(batch, Readout::FirstTokens, &mut self.adapter.inference(0));
             self.head.forward(&first)
         })
     }
@@ -46,7 +47,7 @@ impl TaskModel {
         key: u64,
     ) -> f64 {
         encoder.device().run(|| {
-            let mut sites = self.adapter.training(mix(key, 0));
+            let mut sites = self.adapter.training(0, mix(key, 0));
             let (first, tape) = encoder.forward_keeping(batch, Readout::FirstTokens, &mut sites);
             let dropout =
                 |i: usize| Dropout { probability: head_dropout, key: mix(key, 1 + i as u64) };

@@ -44,7 +44,7 @@ fn a_fresh_adapter_moves_the_base_by_less_than_the_bound() {
                     unreachable!("the presets' scalings are fixed")
                 };
                 let model = TaskModel::new(&encoder, &config, &head, seed).expect("it fits");
-                let mut sites = model.adapter.inference();
+                let mut sites = model.adapter.inference(0);
                 let with = encoder.forward(&batch, Readout::AllTokens, &mut sites).to_vec();
                 let difference: Vec<f32> = with.iter().zip(&base).map(|(x, y)| x - y).collect();
                 let moved = norm(&difference) / norm(&base);
