@@ -1,7 +1,7 @@
 //! A task on an encoder: its adapter and its head together.
 
 use adaptkit_compute::{Dropout, Parameter, Tensor, mix};
-use adaptkit_encoder::{Encoder, Place, RaggedBatch, Readout};
+use adaptkit_encoder::{Empty, Encoder, Place, RaggedBatch, Readout};
 
 use crate::adapter::Adapter;
 use crate::head::Head;
@@ -23,38 +23,84 @@ pub enum Owner {
     Head,
 }
 
+/// Hidden states on their way into a layer.
+pub struct Entry {
+    /// The layer.
+    pub layer: usize,
+    /// [tokens, hidden]
+    pub hidden: Tensor,
+}
+
+impl Entry {
+    /// A batch's embeddings, which enter layer 0.
+    pub fn embedded(encoder: &Encoder, batch: &RaggedBatch) -> Entry {
+        Entry { layer: 0, hidden: encoder.embed(batch) }
+    }
+}
+
+/// What a training pass does beside computing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingPass {
+    /// The adapter is left out of the layers below this one.
+    pub first_layer: usize,
+    /// The share of the head's inputs that is dropped.
+    pub head_dropout: f32,
+    /// Decides the dropout masks.
+    pub key: u64,
+}
+
 /// The loss of a batch, as a function of its logits: the value and the gradient at the logits.
 pub type Loss<'a> = dyn Fn(&Tensor) -> (f64, Tensor) + Sync + 'a;
 
 impl TaskModel {
     /// Logits [rows, outputs].
     pub fn logits(&self, encoder: &Encoder, batch: &RaggedBatch) -> Tensor {
+        encoder.device().run(|| self.logits_from(encoder, batch, Entry::embedded(encoder, batch)))
+    }
+
+    /// Logits [rows, outputs] for what enters a layer, none of the adapter's being below that.
+    pub fn logits_from(&self, encoder: &Encoder, batch: &RaggedBatch, entry: Entry) -> Tensor {
         encoder.device().run(|| {
+            let layers = entry.layer..encoder.config().num_hidden_layers;
+            let mut sites = self.adapter.inference(0);
             let first =
-                encoder.forward(batch, Readout::FirstTokens, &mut self.adapter.inference(0));
+                encoder.layers(batch, entry.hidden, layers, Readout::FirstTokens, &mut sites);
             self.head.forward(&first)
         })
     }
 
-    /// The loss of a batch; adds the gradient of every parameter. `key` decides the dropout masks
-    /// and `head_dropout` the share dropped in the head.
+    /// The loss of a batch that enters the encoder at `entry`; adds the gradient of every parameter
+    /// that takes part in the pass. Back-propagation ends at the lowest of them: where the adapter
+    /// is left out of every layer that has a module, at the head.
     pub fn accumulate_gradients(
         &mut self,
         encoder: &Encoder,
         batch: &RaggedBatch,
+        entry: Entry,
         loss: &Loss<'_>,
-        head_dropout: f32,
-        key: u64,
+        pass: TrainingPass,
     ) -> f64 {
         encoder.device().run(|| {
-            let mut sites = self.adapter.training(0, mix(key, 0));
-            let (first, tape) = encoder.forward_keeping(batch, Readout::FirstTokens, &mut sites);
+            let TrainingPass { first_layer, head_dropout, key } = pass;
+            let layers = entry.layer..encoder.config().num_hidden_layers;
+            let (hidden, readout) = (entry.hidden, Readout::FirstTokens);
+            let trains = self.adapter.lowest_from(first_layer).is_some();
+            let mut sites = self.adapter.training(first_layer, mix(key, 0));
+            let (first, tape) = if trains {
+                let (first, tape) =
+                    encoder.layers_keeping(batch, hidden, layers, readout, &mut sites);
+                (first, Some(tape))
+            } else {
+                (encoder.layers(batch, hidden, layers, readout, &mut Empty), None)
+            };
             let dropout =
                 |i: usize| Dropout { probability: head_dropout, key: mix(key, 1 + i as u64) };
             let (logits, head_tape) = self.head.forward_training(first, dropout);
             let (value, d) = loss(&logits);
             let d = self.head.backward(head_tape, d);
-            encoder.backward(batch, tape, d, &mut sites);
+            if let Some(tape) = tape {
+                encoder.backward(batch, tape, d, &mut sites);
+            }
             value
         })
     }

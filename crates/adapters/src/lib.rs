@@ -17,7 +17,7 @@ mod head;
 pub use adapter::{Adapter, Inference, Training};
 pub use assembly::HeadShape;
 pub use bottleneck::{Bottleneck, Extras, Form, Input, Residual};
-pub use classifier::{Loss, Owner, TaskModel};
+pub use classifier::{Entry, Loss, Owner, TaskModel, TrainingPass};
 pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};
 pub use head::{Head, HeadTape};

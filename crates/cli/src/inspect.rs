@@ -93,6 +93,7 @@ fn adapter_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliE
         put("base", json!(p.base.name));
         put("base_fingerprint", json!(p.base.fingerprint));
         put("task", json!(p.task));
+        put("adapterdrop", json!(p.adapterdrop));
         put("max_length", json!(p.max_length));
         put("metrics", json!(p.metrics));
         put("adaptkit_version", json!(p.adaptkit_version));

@@ -21,7 +21,7 @@ use crate::progress::{peak_memory_mb, seconds};
 use crate::pull::pull;
 use crate::rows;
 use crate::task_rows::TaskRows;
-use crate::train::Plan;
+use crate::train::{AdapterDrop, Plan, RobustDraws};
 
 /// The SMS Spam Collection, with its attribution in data/sms_spam/README.md.
 const MESSAGES: &[u8] = include_bytes!("../../../data/sms_spam/SMSSpamCollection");
@@ -69,6 +69,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         model: &flags.model,
         config: AdapterConfig::preset("pfeiffer")?,
         bottleneck: None,
+        adapterdrop: AdapterDrop::None,
+        robust_draws: RobustDraws::UpTo(None),
         train_layer_norms: false,
         max_length: None,
         head_dropout: None,
@@ -85,6 +87,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             max_grad_norm: 1.0,
             head_dropout: 0.0,
             group_by_length: true,
+            robust_drop: None,
             seed: flags.seed,
         },
         output_dir: &flags.output_dir,

@@ -1,5 +1,6 @@
 //! `adaptkit train`: an adapter and a head for a task.
 
+mod adapterdrop;
 mod interruption;
 mod metrics_log;
 mod model_card;
@@ -15,6 +16,7 @@ use adaptkit::compute::Activation;
 use adaptkit::training::run::HyperParameters;
 use clap::Args;
 
+pub(crate) use self::adapterdrop::{AdapterDrop, RobustDraws};
 pub(crate) use self::interruption::Interruption;
 pub(crate) use self::metrics_log::MetricsLog;
 pub(crate) use self::plan::Plan;
@@ -72,6 +74,22 @@ pub(crate) struct Flags {
     /// The share of the head's inputs that training drops; the base's own by default
     #[arg(long, value_name = "P", help_heading = "Adapter")]
     head_dropout: Option<f32>,
+    /// Leave the adapter out of the N lowest layers, where back-propagation then does not go; or
+    /// robust: out of a number drawn for each step, so that one adapter serves every N (Rücklé et
+    /// al. 2021)
+    #[arg(long, value_name = "none|N|robust", default_value_t = AdapterDrop::None, help_heading = "AdapterDrop")]
+    adapterdrop: AdapterDrop,
+    /// The most layers that robust training drops; all but the last by default
+    #[arg(
+        long,
+        value_name = "N",
+        conflicts_with = "adapterdrop_weights",
+        help_heading = "AdapterDrop"
+    )]
+    adapterdrop_max: Option<usize>,
+    /// How often robust training drops 0, 1, 2, … layers, as weights; evenly by default
+    #[arg(long, value_name = "W,…", value_delimiter = ',', help_heading = "AdapterDrop")]
+    adapterdrop_weights: Option<Vec<f64>>,
     /// Passes over the training rows
     #[arg(
         long,
@@ -165,6 +183,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         output_dir: &flags.output_dir,
         overwrite: flags.overwrite,
         bottleneck: flags.bottleneck_size,
+        adapterdrop: flags.adapterdrop,
+        robust_draws: flags.robust_draws(),
         train_layer_norms: flags.train_layer_norms,
         kept: Some(kept),
     };
@@ -198,6 +218,15 @@ impl Flags {
                 return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
             }
         }
+        for (name, given) in [
+            ("adapterdrop-max", self.adapterdrop_max.is_some()),
+            ("adapterdrop-weights", self.adapterdrop_weights.is_some()),
+        ] {
+            if given && self.adapterdrop != AdapterDrop::Robust {
+                let message = format!("--{name} is for --adapterdrop robust");
+                return Err(CliError::usage(message));
+            }
+        }
         let threshold = self.early_stopping_threshold;
         if !(threshold.is_finite() && threshold >= 0.0) {
             let message = format!(
@@ -216,6 +245,13 @@ impl Flags {
             }
         }
         Ok(())
+    }
+
+    fn robust_draws(&self) -> RobustDraws {
+        match &self.adapterdrop_weights {
+            Some(weights) => RobustDraws::Weighted(weights.clone()),
+            None => RobustDraws::UpTo(self.adapterdrop_max),
+        }
     }
 
     fn adapter_config(&self) -> Result<AdapterConfig, CliError> {
@@ -253,6 +289,7 @@ impl Flags {
             max_grad_norm: self.max_grad_norm,
             head_dropout: self.head_dropout.unwrap_or(0.0),
             group_by_length: self.group_by_length,
+            robust_drop: None,
             seed: self.seed,
         }
     }

@@ -6,9 +6,10 @@ use std::process::Command;
 
 use adaptkit_testkit::golden_dir;
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "docs/training.md",
+    "docs/adapterdrop.md",
     "docs/prediction.md",
     "docs/files.md",
     "docs/models.md",

@@ -61,11 +61,11 @@ impl Depth {
 /// What a layer keeps for its backward pass: only what the depth asks for.
 pub(crate) struct LayerTape {
     depth: Depth,
-    query_key_value: Option<Tensor>,
-    attention_end: Option<NormTape>,
+    pub(crate) query_key_value: Option<Tensor>,
+    pub(crate) attention_end: Option<NormTape>,
     /// What went into the feed-forward activation.
-    up: Option<Tensor>,
-    output_end: Option<NormTape>,
+    pub(crate) up: Option<Tensor>,
+    pub(crate) output_end: Option<NormTape>,
 }
 
 impl Layer {

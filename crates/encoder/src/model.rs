@@ -246,3 +246,96 @@ impl Asking<'_> {
         Asking { all: &batch.offsets, first }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adaptkit_testkit::golden_dir;
+
+    use super::*;
+    use crate::{Empty, EndGradients, SubLayerEnd};
+
+    /// Something that does as the bare encoder, at one place, and notes what it is asked for.
+    #[derive(Default)]
+    struct Noted {
+        tapes: Vec<adaptkit_compute::NormTape>,
+        kept: Vec<bool>,
+        below: Vec<bool>,
+    }
+
+    struct Only<'a>(Place, &'a mut Noted);
+
+    impl Sites for Only<'_> {
+        fn occupied(&self, place: Place) -> bool {
+            place == self.0
+        }
+
+        fn lowest_trained(&self) -> Option<Place> {
+            Some(self.0)
+        }
+
+        fn forward(&mut self, _: Place, end: SubLayerEnd<'_>, keep: bool) -> Tensor {
+            let (out, tape) = end.norm.forward(&end.x, Some(end.residual), keep);
+            self.1.tapes.extend(tape);
+            self.1.kept.push(keep);
+            out
+        }
+
+        fn backward(
+            &mut self,
+            _: Place,
+            norm: &FrozenNorm,
+            d: Tensor,
+            below: bool,
+        ) -> Option<EndGradients> {
+            self.1.below.push(below);
+            let tape = self.1.tapes.pop().expect("a tape");
+            below.then(|| EndGradients { x: norm.backward(&tape, d), residual: None })
+        }
+    }
+
+    #[test]
+    fn nothing_is_kept_below_the_lowest_trained_place_and_nothing_goes_back_below_it() {
+        let device = Device::cpu(None).expect("a device");
+        let base = golden_dir("bert").join("model");
+        let batch = RaggedBatch::new([(&[2, 5, 9, 3][..], &[0; 4][..])]);
+        let fresh = || Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
+        let places = (0..3).flat_map(|layer| Site::ALL.map(|site| Place::new(layer, site)));
+        for lowest in places {
+            let mut encoder = fresh();
+            // Layers further down are not prepared: back-propagation through them would panic.
+            encoder.prepare_backward(Some(lowest)).expect("the same files");
+            let mut noted = Noted::default();
+            let mut sites = Only(lowest, &mut noted);
+            let (out, tape) = encoder.forward_keeping(&batch, Readout::FirstTokens, &mut sites);
+            let bare = encoder.forward(&batch, Readout::FirstTokens, &mut Empty);
+            assert_eq!(out.to_vec(), bare.to_vec(), "{lowest}");
+            let layers: Vec<usize> = tape.layers.iter().map(|(layer, _)| *layer).collect();
+            assert_eq!(layers, (lowest.layer..3).collect::<Vec<_>>(), "{lowest}");
+            for (layer, kept) in &tape.layers {
+                let above = *layer > lowest.layer;
+                let through_output = above || lowest.site == Site::Attention;
+                let held = [kept.query_key_value.is_some(), kept.attention_end.is_some()];
+                assert_eq!(held, [above; 2], "{lowest}: attention of layer {layer}");
+                let held = [kept.up.is_some(), kept.output_end.is_some()];
+                assert_eq!(held, [through_output; 2], "{lowest}: feed-forward of layer {layer}");
+            }
+            let d = device.tensor(1, 32, &[1.0; 32]);
+            assert!(encoder.backward(&batch, tape, d, &mut sites).is_none(), "{lowest}");
+            assert_eq!((noted.kept, noted.below), (vec![true], vec![false]), "{lowest}");
+            // Packed are the transposed weights of the layers above, and of the feed-forward block
+            // where the lowest place lies before it.
+            let packed = encoder.packed_bytes() - fresh().packed_bytes();
+            let whole = {
+                let mut encoder = fresh();
+                encoder.prepare_backward(None).expect("the same files");
+                (encoder.packed_bytes() - fresh().packed_bytes()) / 3
+            };
+            let above = (2 - lowest.layer) * whole;
+            let expected = match lowest.site {
+                Site::Output => above..above + 1,
+                Site::Attention => above + 1..above + whole,
+            };
+            assert!(expected.contains(&packed), "{lowest}: {packed} of {whole} a layer");
+        }
+    }
+}

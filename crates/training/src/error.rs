@@ -473,6 +473,32 @@ pub enum TrainingError {
         /// What was asked for.
         probability: f64,
     },
+    /// A weight of robust training is no weight.
+    #[error(
+        "the weight of {n} dropped layer{} is {weight}, it must be a number not below 0",
+        if *n == 1 { "" } else { "s" }
+    )]
+    BadDropWeight {
+        /// The number of layers dropped.
+        n: usize,
+        /// Its weight.
+        weight: f64,
+    },
+    /// Robust training has nothing to draw.
+    #[error("every weight of robust training is 0: there is no number of layers to drop")]
+    NoDropWeight,
+    /// Robust training would drop the adapter from every layer.
+    #[error(
+        "dropping {most} layers leaves no adapter: the encoder has {layers} layers, of which at \
+         most {} can be dropped",
+        layers.saturating_sub(1)
+    )]
+    DropsEveryLayer {
+        /// The most layers that a step would drop.
+        most: usize,
+        /// Layers of the encoder.
+        layers: usize,
+    },
     /// There are no rows to score.
     #[error("there are no rows to score")]
     NothingToScore,

@@ -46,6 +46,7 @@ fn options() -> HyperParameters {
         early_stopping_patience: None,
         early_stopping_threshold: 0.0,
         group_by_length: true,
+        robust_drop: None,
         seed: 5,
     }
 }

@@ -7,7 +7,7 @@
 //! 1e-3 of the largest parameter covers it.
 
 use adaptkit_adapters::files::{HeadKind, StoredAdapter, StoredHead};
-use adaptkit_adapters::{Adapter, Head, Owner, TaskModel};
+use adaptkit_adapters::{Adapter, Entry, Head, Owner, TaskModel, TrainingPass};
 use adaptkit_compute::{Activation, AdamW, Device, Precision, Tensor, TrainedLinear};
 use adaptkit_encoder::{Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
@@ -67,9 +67,9 @@ impl Case {
         let loss = model.accumulate_gradients(
             &self.encoder,
             &self.batch,
+            Entry::embedded(&self.encoder, &self.batch),
             &|logits| self.loss(logits),
-            0.0,
-            7,
+            TrainingPass { first_layer: 0, head_dropout: 0.0, key: 7 },
         );
         self.model = model;
         loss

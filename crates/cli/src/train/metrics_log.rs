@@ -25,7 +25,7 @@ impl MetricsLog {
             return Ok(());
         }
         let seconds = report.elapsed.as_secs_f64().max(1e-9);
-        self.append(&json!({
+        let mut line = json!({
             "step": report.step,
             "epoch": report.epoch,
             "loss": report.loss,
@@ -33,7 +33,11 @@ impl MetricsLog {
             "grad_norm": report.gradient_norm,
             "rows_per_second": report.rows as f64 / seconds,
             "tokens_per_second": report.tokens as f64 / seconds,
-        }))
+        });
+        if let Some(dropped) = report.dropped_layers {
+            line["dropped_layers"] = json!(dropped);
+        }
+        self.append(&line)
     }
 
     pub(crate) fn epoch(&self, report: &EpochReport) -> Result<(), TrainingError> {

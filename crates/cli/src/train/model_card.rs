@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::adapterdrop::AdapterDrop;
+
 /// What a card tells.
 pub(super) struct ModelCard<'a> {
     /// The adapter's name.
@@ -12,6 +14,7 @@ pub(super) struct ModelCard<'a> {
     pub(super) labels: &'a [String],
     /// The adapter's configuration under the library's names.
     pub(super) config: &'a Value,
+    pub(super) adapterdrop: AdapterDrop,
     pub(super) train_layer_norms: bool,
     /// The run's hyper-parameters.
     pub(super) training: &'a Map<String, Value>,
@@ -44,6 +47,15 @@ impl ModelCard<'_> {
             card += "; the encoder's layer norms were trained too (`layer_norms.safetensors`)";
         }
         card += ".\n";
+        card += &match self.adapterdrop {
+            AdapterDrop::None => String::new(),
+            AdapterDrop::Layers(n) => {
+                format!("\nAdapterDrop: the lowest {n} layers have no adapter.\n")
+            }
+            AdapterDrop::Robust => "\nAdapterDrop: trained to work without the adapters of any \
+                 number of the lowest layers (robust).\n"
+                .to_owned(),
+        };
         if !self.labels.is_empty() {
             let shown: Vec<String> =
                 self.labels.iter().take(50).map(|label| format!("`{}`", code(label))).collect();
@@ -114,6 +126,7 @@ mod tests {
             task: Some("rte"),
             labels: &labels,
             config: &config,
+            adapterdrop: AdapterDrop::Layers(5),
             train_layer_norms: false,
             training: training.as_object().expect("an object"),
             results: results.as_object().expect("an object"),
@@ -123,6 +136,7 @@ mod tests {
             "---\nlibrary_name: adaptkit\nbase_model: \"some/\\\"base\\\"\"\n",
             "\n# na me\n",
             "7 trained parameters beside the encoder's 100.",
+            "AdapterDrop: the lowest 5 layers have no adapter.",
             "Labels: `a'b`, `c d`.",
             "| eval_accuracy | 0.5 |",
             "| learning_rate | 0.00005 |",
@@ -132,7 +146,8 @@ mod tests {
             assert!(text.contains(wanted), "{wanted:?} in {text}");
         }
         assert!(!text.contains("eval_runtime"));
-        card.train_layer_norms = true;
+        (card.train_layer_norms, card.adapterdrop) = (true, AdapterDrop::Robust);
+        assert!(card.text().contains("(robust)"));
         assert!(card.text().contains("layer_norms.safetensors"));
     }
 }

@@ -11,6 +11,7 @@ use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
 use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, train};
 use serde_json::{Map, Value, json};
 
+use super::adapterdrop::{AdapterDrop, RobustDraws};
 use super::interruption::Interruption;
 use super::metrics_log::MetricsLog;
 use super::model_card::ModelCard;
@@ -32,6 +33,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) config: AdapterConfig,
     /// The bottleneck's size, where it is asked for instead of a factor.
     pub(crate) bottleneck: Option<usize>,
+    /// The layers that the adapter is left out of.
+    pub(crate) adapterdrop: AdapterDrop,
+    /// What robust training draws from.
+    pub(crate) robust_draws: RobustDraws,
     /// Whether the base's layer norms are trained too.
     pub(crate) train_layer_norms: bool,
     /// 128 by default, or what the model takes if that is less.
@@ -64,6 +69,9 @@ impl Plan<'_> {
         let device = common.device()?;
         let precision = common.precision(&device);
         let mut encoder = Encoder::load(&directory, &device, precision)?;
+        let layers = encoder.config().num_hidden_layers;
+        self.options.robust_drop =
+            self.adapterdrop.apply(&self.robust_draws, layers, &mut self.config)?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
         let longest = encoder.config().longest_row();
         let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));
@@ -206,7 +214,7 @@ impl Plan<'_> {
             threshold: rows.space.threshold().map(Threshold::probability),
             max_length: self.max_length,
             seed: Some(self.options.seed),
-            adapterdrop: Some("none".to_owned()),
+            adapterdrop: Some(self.adapterdrop.to_string()),
             metrics: metrics.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect(),
             training: training.and_then(|v| v.as_object().cloned()).unwrap_or_default(),
             unknown: Map::new(),
@@ -218,6 +226,7 @@ impl Plan<'_> {
             task: rows.name.as_deref(),
             labels: &provenance.labels,
             config: &self.config.to_json(),
+            adapterdrop: self.adapterdrop,
             train_layer_norms: self.train_layer_norms,
             training: &provenance.training,
             results,

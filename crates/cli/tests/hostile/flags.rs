@@ -121,6 +121,38 @@ fn flags_out_of_range() {
              (scaled_par_bn)",
         ),
         (
+            &["--adapterdrop", "wings"],
+            2,
+            "error: invalid value 'wings' for '--adapterdrop <none|N|robust>': it is none, robust \
+             or a number of layers",
+        ),
+        (
+            &["--adapterdrop", "3"],
+            2,
+            "error: --adapterdrop asks for 3 dropped layers: the encoder has 3, at most 2 of which \
+             can be dropped",
+        ),
+        (
+            &["--adapterdrop", "robust", "--adapterdrop-max", "18446744073709551615"],
+            2,
+            "error: --adapterdrop-max asks for 18446744073709551615 dropped layers",
+        ),
+        (
+            &["--adapterdrop", "robust", "--adapterdrop-weights", "1,1,1,1"],
+            2,
+            "error: --adapterdrop-weights asks for 3 dropped layers",
+        ),
+        (
+            &["--adapterdrop", "robust", "--adapterdrop-weights", "1,nan"],
+            1,
+            "error: the weight of 1 dropped layer is NaN, it must be a number not below 0",
+        ),
+        (
+            &["--adapterdrop", "2", "--adapterdrop-max", "1"],
+            2,
+            "error: --adapterdrop-max is for --adapterdrop robust",
+        ),
+        (
             &["--non-linearity", "wings"],
             2,
             "error: --non-linearity is 'wings'; known are linear, relu, relu6, leakyrelu, \

@@ -10,10 +10,12 @@ mod checkpoint;
 mod evaluation;
 mod optimiser;
 mod options;
+mod robust;
 mod training;
 
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
 pub use evaluation::{Evaluation, answers, evaluate, predict};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
+pub use robust::RobustDrop;
 pub use training::{Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train};

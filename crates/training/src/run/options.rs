@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::batches::BatchSize;
+use super::robust::RobustDrop;
 
 /// What a training run is told to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +32,10 @@ pub struct HyperParameters {
     pub early_stopping_threshold: f64,
     /// Whether rows of similar length share batches.
     pub group_by_length: bool,
+    /// AdapterDrop's robust training: how often a step drops how many layers. (What is dropped in
+    /// every step is left out of the adapter itself.) A dropped layer's gradient is zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub robust_drop: Option<RobustDrop>,
     /// What order, dropout and initial weights are drawn from.
     pub seed: u64,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use adaptkit_adapters::TaskModel;
+use adaptkit_adapters::{Entry, TaskModel, TrainingPass};
 use adaptkit_compute::{AdamW, Tensor, mix};
 use adaptkit_encoder::Encoder;
 use serde_json::{Map, Value};
@@ -32,6 +32,8 @@ pub struct StepReport {
     pub gradient_norm: f64,
     /// The learning rate of this step.
     pub learning_rate: f64,
+    /// The number of lowest layers that this step dropped the adapter from, in robust training.
+    pub dropped_layers: Option<usize>,
     /// Rows and tokens so far.
     pub rows: usize,
     /// Tokens so far.
@@ -132,7 +134,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A loss that is not finite, with its step; nothing to train or validate on; a checkpoint that
-/// cannot be written or is not this run's.
+/// cannot be written or is not this run's; robust training that would drop every layer.
 pub fn train(
     encoder: &Encoder,
     model: &mut TaskModel,
@@ -142,6 +144,10 @@ pub fn train(
     keeping: Option<&Keeping>,
     observer: &mut dyn Observer,
 ) -> Result<Ending, TrainingError> {
+    let layers = encoder.config().num_hidden_layers;
+    if let Some(drop) = options.robust_drop.as_ref().filter(|drop| drop.most() >= layers) {
+        return Err(TrainingError::DropsEveryLayer { most: drop.most(), layers });
+    }
     let lengths: Vec<usize> = train.rows.iter().map(|row| row.ids.len()).collect();
     let (size, group) = (options.step_size(), options.group_by_length);
     let batches = |epoch| length_grouped_batches(&lengths, size, group, options.seed, epoch);
@@ -180,8 +186,14 @@ pub fn train(
         let batches = batches(progress.epochs);
         for picked in &batches[progress.steps_of_epoch.min(batches.len())..] {
             let start = Instant::now();
-            let key = mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64);
-            let loss = accumulate(encoder, model, train, picked, options.head_dropout, key);
+            let robust = options.robust_drop.as_ref();
+            let dropped_layers = robust.map(|drop| drop.draw(options.seed, progress.steps));
+            let pass = TrainingPass {
+                first_layer: dropped_layers.unwrap_or(0),
+                head_dropout: options.head_dropout,
+                key: mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64),
+            };
+            let loss = accumulate(encoder, model, train, picked, pass);
             let learning_rate = f64::from(options.learning_rate)
                 * linear_schedule(progress.steps, warmup, total_steps);
             progress.steps += 1;
@@ -215,6 +227,7 @@ pub fn train(
                 loss,
                 gradient_norm,
                 learning_rate,
+                dropped_layers,
                 rows: progress.rows,
                 tokens: progress.tokens,
                 elapsed: progress.took,
@@ -310,8 +323,7 @@ fn accumulate(
     model: &mut TaskModel,
     data: &Dataset,
     picked: &[usize],
-    head_dropout: f32,
-    key: u64,
+    pass: TrainingPass,
 ) -> f64 {
     let lengths: Vec<usize> = picked.iter().map(|row| data.rows[*row].ids.len()).collect();
     let mut total = 0.0;
@@ -324,8 +336,9 @@ fn accumulate(
             (value * share, d)
         };
         let batch = batch(&data.rows, &rows);
-        let key = mix(key, part as u64);
-        total += model.accumulate_gradients(encoder, &batch, &loss, head_dropout, key);
+        let pass = TrainingPass { key: mix(pass.key, part as u64), ..pass };
+        let entry = Entry::embedded(encoder, &batch);
+        total += model.accumulate_gradients(encoder, &batch, entry, &loss, pass);
     }
     total
 }

@@ -1,0 +1,89 @@
+//! `adaptkit train --adapterdrop`: what it writes, and that it is what the command says.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use adaptkit_testkit::golden_dir;
+use serde_json::{Value, json};
+
+const TRAIN: [&str; 13] = [
+    "train",
+    "--train-file",
+    "rows.csv",
+    "--epochs",
+    "2",
+    "--batch-size",
+    "4",
+    "--max-length",
+    "20",
+    "--threads",
+    "1",
+    "--logging-steps",
+    "1",
+];
+
+fn train(home: &Path, output: &str, more: &[&str]) -> Output {
+    let output = Command::new(env!("CARGO_BIN_EXE_adaptkit"))
+        .args(TRAIN)
+        .args(["--output-dir", output, "--model"])
+        .arg(golden_dir("bert").join("model"))
+        .args(more)
+        .current_dir(home)
+        .output()
+        .expect("the command");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+/// A folder with rows in it.
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a folder");
+    let row = |i: usize| format!("message {i} of the test,{}\n", ["spam", "ham"][i * i % 3 % 2]);
+    let rows: String = (0..40).map(row).collect();
+    std::fs::write(home.path().join("rows.csv"), format!("text,label\n{rows}")).expect("a file");
+    home
+}
+
+fn json(home: &Path, file: &str) -> Value {
+    let text = std::fs::read_to_string(home.join(file)).expect("a file");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+#[test]
+fn the_files_say_which_layers_were_dropped() {
+    let home = home();
+    let home = home.path();
+    let all = json!([1.0, 1.0, 1.0]);
+    let cases: [(&str, &[&str], Value, Value, Value); 5] = [
+        ("whole", &["--adapterdrop", "none"], json!([]), json!("none"), Value::Null),
+        ("two", &["--adapterdrop", "2"], json!([0, 1]), json!("2"), Value::Null),
+        ("robust", &["--adapterdrop", "robust"], json!([]), json!("robust"), all),
+        (
+            "low",
+            &["--adapterdrop", "robust", "--adapterdrop_max", "1"],
+            json!([]),
+            json!("robust"),
+            json!([1.0, 1.0]),
+        ),
+        (
+            "weighted",
+            &["--adapterdrop", "robust", "--adapterdrop-weights", "0,1"],
+            json!([]),
+            json!("robust"),
+            json!([0.0, 1.0]),
+        ),
+    ];
+    for (name, flags, left_out, adapterdrop, weights) in cases {
+        train(home, name, flags);
+        let config = json(home, &format!("{name}/adapter_config.json"));
+        assert_eq!(config["config"]["leave_out"], left_out, "{name}");
+        let ours = json(home, &format!("{name}/adaptkit.json"));
+        assert_eq!(ours["adapterdrop"], adapterdrop, "{name}");
+        assert_eq!(ours["training"]["robust_drop"], weights, "{name}");
+        let log = std::fs::read_to_string(home.join(name).join("metrics.jsonl")).expect("a log");
+        assert_eq!(log.contains("dropped_layers"), adapterdrop == json!("robust"), "{name}");
+        if name == "weighted" {
+            assert!(!log.contains("\"dropped_layers\":0"), "{log}");
+        }
+    }
+}

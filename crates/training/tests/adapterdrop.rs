@@ -1,0 +1,143 @@
+//! Training with AdapterDrop: where gradients end, what robust training draws, and that a run that
+//! was interrupted draws the same.
+
+mod small_task;
+
+use std::num::NonZero;
+
+use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, Loss, Owner, TaskModel, TrainingPass};
+use adaptkit_compute::{Activation, Device, Precision, Tensor};
+use adaptkit_encoder::{Encoder, RaggedBatch};
+use adaptkit_testkit::{Golden, Report, golden_dir};
+use adaptkit_training::TrainingError;
+use adaptkit_training::run::{HyperParameters, RobustDrop};
+
+use small_task::{LAYERS, Watch, options, run, run_kept};
+
+/// The gradients of a pass by owner and name; `None` where there is none.
+type Gradients = Vec<(Owner, String, Option<Vec<f32>>)>;
+
+fn gradients(
+    encoder: &Encoder,
+    model: &mut TaskModel,
+    batch: &RaggedBatch,
+    first_layer: usize,
+    loss: &Loss<'_>,
+) -> (f64, Gradients) {
+    let pass = TrainingPass { first_layer, head_dropout: 0.1, key: 3 };
+    let entry = Entry::embedded(encoder, batch);
+    let value = model.accumulate_gradients(encoder, batch, entry, loss, pass);
+    let mut all = Vec::new();
+    model.visit(&mut |owner, name, parameter| {
+        all.push((owner, name.to_owned(), parameter.gradient().map(Tensor::to_vec)));
+    });
+    (value, all)
+}
+
+/// The golden of an adapter that is left out of layers says what PyTorch makes of that; here, an
+/// adapter dropped from layers has the gradients of one that was left out of them. The encoder is
+/// prepared for back-propagation only as far as it may go: a step further would panic.
+#[test]
+fn a_dropped_layer_is_as_if_the_adapter_had_no_module_there() {
+    let golden = Golden::at(&golden_dir("bert"));
+    let device = Device::cpu(NonZero::new(1)).expect("a device");
+    let rows = golden.rows();
+    let batch = RaggedBatch::new(rows.iter().map(|(ids, types)| (&ids[..], &types[..])));
+    let labels: Vec<usize> = (0..rows.len()).map(|row| row % 3).collect();
+    let targets: Vec<f32> = (0..3 * rows.len()).map(|i| (i % 2) as f32).collect();
+    let values: Vec<f32> = (0..rows.len()).map(|row| row as f32 / 4.0).collect();
+    let classes = |logits: &Tensor| logits.cross_entropy(&labels);
+    let sets = |logits: &Tensor| logits.binary_cross_entropy(&targets);
+    let numbers = |logits: &Tensor| logits.mean_squared_error(&values);
+    let heads: [(&str, usize, &Loss<'_>); 3] =
+        [("classes", 3, &classes), ("label sets", 3, &sets), ("numbers", 1, &numbers)];
+    let mut report = Report::default();
+    for preset in ["pfeiffer", "houlsby", "parallel"] {
+        for (head, outputs, loss) in heads {
+            for (n, norms) in (0..=LAYERS).flat_map(|n| [(n, false), (n, true)]) {
+                let what = format!("{preset}, {head}, {n} dropped, norms {norms}");
+                let shape = HeadShape { outputs, layers: 2, activation: Activation::Tanh };
+                let whole = AdapterConfig::preset(preset).expect("a preset");
+                let mut left_out = whole.clone();
+                left_out.leave_out.extend(0..n);
+                let mut encoder = Encoder::load(&golden.model_dir(), &device, Precision::F32)
+                    .expect("the tiny base");
+                let model = |config| TaskModel::new(&encoder, config, &shape, 1).expect("a model");
+                let (mut dropped, mut without) = (model(&whole), model(&left_out));
+                if norms && n < LAYERS {
+                    dropped.train_layer_norms(&encoder);
+                    without.train_layer_norms(&encoder);
+                }
+                if let Some(lowest) = without.adapter.lowest() {
+                    encoder.prepare_backward(Some(lowest)).expect("the same files");
+                }
+                let got = gradients(&encoder, &mut dropped, &batch, n, loss);
+                let want = gradients(&encoder, &mut without, &batch, 0, loss);
+                report.check(format!("{what}: loss"), got.0 == want.0);
+                let below = |owner: &Owner| matches!(owner, Owner::Adapter(p) if p.layer < n);
+                let (low, high): (Gradients, Gradients) =
+                    got.1.into_iter().partition(|(owner, ..)| below(owner));
+                report.check(format!("{what}: none below"), low.iter().all(|g| g.2.is_none()));
+                report.check(format!("{what}: all above"), high.iter().all(|g| g.2.is_some()));
+                report.check(format!("{what}: gradients"), high == want.1);
+            }
+        }
+    }
+    report.finish();
+}
+
+fn robust() -> HyperParameters {
+    let drop = RobustDrop::weighted(vec![1.0, 1.0, 2.0]).expect("weights");
+    HyperParameters { robust_drop: Some(drop), ..options() }
+}
+
+#[test]
+fn robust_training_drops_what_it_drew() {
+    let (mut watch, plain) = (Watch::default(), run(&options(), &mut Watch::default()));
+    let trained = run(&robust(), &mut watch);
+    assert_ne!(trained, plain);
+    let drop = robust().robust_drop.expect("robust");
+    let drawn: Vec<_> = (0..watch.steps.len()).map(|step| drop.draw(robust().seed, step)).collect();
+    let told: Vec<_> = watch.steps.iter().map(|step| step.dropped_layers).collect();
+    assert_eq!(told, drawn.iter().map(|n| Some(*n)).collect::<Vec<_>>());
+    assert!((0..LAYERS).all(|n| drawn.contains(&n)), "{drawn:?}");
+}
+
+#[test]
+fn a_robust_run_continues_to_the_same_bits() {
+    let whole = run(&robust(), &mut Watch::default());
+    for stop in [1, 5, 8, 13] {
+        let home = tempfile::tempdir().expect("a folder");
+        let file = home.path().join("checkpoint");
+        let mut watch = Watch { stop_after: Some(stop), ..Watch::default() };
+        assert!(run_kept(&robust(), &mut watch, &file).expect("a run").is_none(), "{stop}");
+        let continued = run_kept(&robust(), &mut Watch::default(), &file).expect("the rest");
+        assert_eq!(continued.as_ref(), Some(&whole), "stopped after {stop}");
+        // Another draw is another run.
+        assert!(run_kept(&robust(), &mut watch, &file).is_ok());
+        let error = run_kept(&options(), &mut Watch::default(), &file).unwrap_err();
+        assert!(matches!(&error, TrainingError::OtherRun { .. }), "{error}");
+        assert!(error.to_string().contains("robust_drop was [1.0,1.0,2.0]"), "{error}");
+    }
+}
+
+#[test]
+fn robust_training_with_early_stopping_ends_early() {
+    let options = HyperParameters {
+        early_stopping_patience: Some(1),
+        early_stopping_threshold: 2.0,
+        ..robust()
+    };
+    let mut watch = Watch::default();
+    run(&options, &mut watch);
+    assert_eq!(watch.epochs, 2);
+}
+
+#[test]
+fn dropping_every_layer_is_refused() {
+    let options = HyperParameters { robust_drop: Some(RobustDrop::uniform(LAYERS)), ..options() };
+    let home = tempfile::tempdir().expect("a folder");
+    let file = home.path().join("checkpoint");
+    let error = run_kept(&options, &mut Watch::default(), &file).unwrap_err().to_string();
+    assert!(error.contains("the encoder has 3 layers, of which at most 2"), "{error}");
+}

@@ -1,0 +1,127 @@
+//! A task of random rows on the tiny base, and runs on it.
+
+use std::path::Path;
+
+use adaptkit_adapters::{AdapterConfig, HeadShape, TaskModel};
+use adaptkit_compute::{Activation, Device, Precision};
+use adaptkit_encoder::{Encoder, TokenisedRow};
+use adaptkit_testkit::{Random, golden_dir};
+use adaptkit_training::TrainingError;
+use adaptkit_training::data::{AnswerSpace, Answers, LabelMap};
+use adaptkit_training::metrics::MetricSet;
+use adaptkit_training::run::{
+    Dataset, Ending, EpochReport, HyperParameters, Keeping, Observer, StepReport, train,
+};
+
+/// Layers of the tiny base.
+pub(crate) const LAYERS: usize = 3;
+
+/// Watches a run, and may end it.
+#[derive(Default)]
+pub(crate) struct Watch {
+    pub(crate) steps: Vec<StepReport>,
+    pub(crate) epochs: usize,
+    pub(crate) stop_after: Option<usize>,
+}
+
+impl Observer for Watch {
+    fn step(&mut self, report: &StepReport) -> Result<(), TrainingError> {
+        self.steps.push(report.clone());
+        Ok(())
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainingError> {
+        self.epochs = report.epoch;
+        Ok(())
+    }
+
+    fn resume(&mut self, _: usize) -> Result<(), TrainingError> {
+        Ok(())
+    }
+
+    fn stop(&self) -> bool {
+        self.stop_after.is_some_and(|steps| self.steps.len() >= steps)
+    }
+}
+
+/// What a run ends with.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trained {
+    pub(crate) parameters: Vec<f32>,
+    pub(crate) loss: f64,
+    pub(crate) validation_loss: f64,
+}
+
+pub(crate) fn options() -> HyperParameters {
+    HyperParameters {
+        epochs: 3,
+        batch_size: 8,
+        max_batch_tokens: None,
+        gradient_accumulation_steps: 1,
+        learning_rate: 1e-3,
+        warmup_ratio: 0.1,
+        weight_decay: 0.01,
+        max_grad_norm: 1.0,
+        head_dropout: 0.1,
+        early_stopping_patience: None,
+        early_stopping_threshold: 0.0,
+        group_by_length: true,
+        robust_drop: None,
+        seed: 5,
+    }
+}
+
+/// Rows drawn at random, with two labels in turn.
+pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
+    let mut random = Random::new(seed);
+    let mut row = || {
+        let length = 3 + random.below(9);
+        let ids: Vec<u32> = (0..length).map(|_| 5 + random.below(20) as u32).collect();
+        TokenisedRow { type_ids: vec![0; length], ids, truncated: false }
+    };
+    let rows: Vec<TokenisedRow> = (0..count).map(|_| row()).collect();
+    Dataset { rows, answers: Answers::Classes((0..count as u32).map(|i| i % 2).collect()) }
+}
+
+/// A run that is kept in `file`; `None` if the watch ended it.
+pub(crate) fn run_kept(
+    options: &HyperParameters,
+    watch: &mut Watch,
+    file: &Path,
+) -> Result<Option<Trained>, TrainingError> {
+    let keeping = Keeping { file: file.to_owned(), steps: 3, facts: Default::default() };
+    small_run(options, watch, Some(&keeping))
+}
+
+/// A run to its end.
+pub(crate) fn run(options: &HyperParameters, watch: &mut Watch) -> Trained {
+    small_run(options, watch, None).expect("a run").expect("its end")
+}
+
+fn small_run(
+    options: &HyperParameters,
+    watch: &mut Watch,
+    keeping: Option<&Keeping>,
+) -> Result<Option<Trained>, TrainingError> {
+    let device = Device::cpu(None).expect("a device");
+    let base = golden_dir("bert").join("model");
+    let mut encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
+    let config = AdapterConfig::preset("pfeiffer").expect("a preset");
+    let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
+    let mut model = TaskModel::new(&encoder, &config, &head, 1).expect("a model");
+    encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
+    let labels = LabelMap::new(["a", "b"].map(String::from).to_vec()).expect("labels");
+    let space = AnswerSpace::Classes(labels);
+    let task = (&space, MetricSet::Accuracy);
+    let (training, validation) = (rows(50, 3), rows(20, 4));
+    let sets = (&training, &validation);
+    match train(&encoder, &mut model, sets, task, options, keeping, watch)? {
+        Ending::Stopped { .. } => Ok(None),
+        Ending::Finished(outcome) => {
+            let mut parameters = Vec::new();
+            model.visit(&mut |_, _, parameter| parameters.extend(parameter.value().to_vec()));
+            let (loss, validation_loss) = (outcome.train_loss, outcome.best.loss);
+            Ok(Some(Trained { parameters, loss, validation_loss }))
+        }
+    }
+}
