@@ -15,6 +15,7 @@ mod layer;
 mod load;
 mod model;
 mod place;
+mod prefix;
 mod sites;
 mod tokenizer;
 
