@@ -19,6 +19,7 @@ mod progress;
 mod pull;
 mod quickstart;
 mod rows;
+mod size;
 mod task_folder;
 mod task_rows;
 mod train;

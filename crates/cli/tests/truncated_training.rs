@@ -87,3 +87,47 @@ fn the_files_say_which_layers_were_dropped() {
         }
     }
 }
+
+#[test]
+fn the_cache_is_told_of_and_changes_no_result() {
+    let home = home();
+    let home = home.path();
+    let results = |name: &str| {
+        let mut results = json(home, &format!("{name}/all_results.json"));
+        let fields = results.as_object_mut().expect("an object");
+        fields.retain(|name, _| {
+            !(name.contains("second") || name.contains("runtime") || name == "peak_memory_mb")
+        });
+        results
+    };
+    // The tiny tokenizer makes the same tokens of many of the 40 rows, which share what is kept.
+    let cases: [(&str, &[&str], &[&str]); 4] = [
+        ("none", &["--cache-budget", "0"], &[]),
+        (
+            "memory",
+            &["--cache-precision", "f32"],
+            &["keeping the hidden states that enter layer 2 as f32: 1 MB", "14 computed"],
+        ),
+        (
+            "file",
+            &["--cache-precision", "f32", "--cache_dir", "states", "--cache-budget", "1KB"],
+            &["; files in states", "14 computed"],
+        ),
+        (
+            "again",
+            &["--cache-precision", "f32", "--cache-dir", "states", "--seed", "0"],
+            &["the hidden states of 80 rows were found, those of 0 computed"],
+        ),
+    ];
+    for (name, flags, told) in cases {
+        let output = train(home, name, &[&["--adapterdrop", "2"], flags].concat());
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.iter().all(|told| words.contains(told)), "{name}: {words}");
+        assert_eq!(words.contains("hidden states"), !told.is_empty(), "{name}: {words}");
+        assert_eq!(results(name), results("none"), "{name}");
+    }
+    let rounded = train(home, "rounded", &["--adapterdrop", "2"]);
+    let words = String::from_utf8_lossy(&rounded.stderr).into_owned();
+    assert!(words.contains("as bf16"), "{words}");
+    assert_ne!(results("rounded"), results("none"));
+}

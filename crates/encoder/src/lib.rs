@@ -16,6 +16,7 @@ mod layer;
 mod load;
 mod model;
 mod place;
+mod prefix;
 mod sites;
 mod tokenizer;
 

@@ -8,7 +8,7 @@ use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::{Activation, Precision};
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
-use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, train};
+use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, PrefixCaching, train};
 use serde_json::{Map, Value, json};
 
 use super::adapterdrop::{AdapterDrop, RobustDraws};
@@ -37,6 +37,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) adapterdrop: AdapterDrop,
     /// What robust training draws from.
     pub(crate) robust_draws: RobustDraws,
+    /// The room for what enters the lowest layer with an adapter, if it is to be kept.
+    pub(crate) caching: Option<PrefixCaching>,
     /// Whether the base's layer norms are trained too.
     pub(crate) train_layer_norms: bool,
     /// 128 by default, or what the model takes if that is less.
@@ -116,8 +118,9 @@ impl Plan<'_> {
         let facts = self.facts(precision);
         let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts));
         let keeping = keeping.as_ref();
+        let (options, caching) = (&self.options, self.caching.as_ref());
         let ending =
-            train(&encoder, &mut model, sets, answers, &self.options, keeping, &mut progress);
+            train(&encoder, &mut model, sets, answers, options, keeping, caching, &mut progress);
         drop(progress);
         if let (Err(_), Some(kept)) = (&ending, &self.kept) {
             kept.leave()?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adaptkit_adapters::TaskModel;
+use adaptkit_adapters::{Entry, TaskModel};
 use adaptkit_compute::Tensor;
 use adaptkit_encoder::{Encoder, TokenisedRow};
 
@@ -29,10 +29,21 @@ pub struct Evaluation {
 
 /// Logits of every row, in the rows' order.
 pub fn predict(encoder: &Encoder, model: &TaskModel, rows: &[TokenisedRow]) -> Vec<Vec<f32>> {
+    let enter = &mut |picked: &[usize]| Entry::embedded(encoder, &batch(rows, picked));
+    predict_from(encoder, model, rows, enter)
+}
+
+/// The same, where `enter` says what enters which layer of picked rows.
+fn predict_from(
+    encoder: &Encoder,
+    model: &TaskModel,
+    rows: &[TokenisedRow],
+    enter: &mut dyn FnMut(&[usize]) -> Entry,
+) -> Vec<Vec<f32>> {
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
     let mut logits = vec![Vec::new(); rows.len()];
     for picked in token_batches(&lengths, EVALUATION_TOKENS) {
-        let out = model.logits(encoder, &batch(rows, &picked));
+        let out = model.logits_from(encoder, &batch(rows, &picked), enter(&picked));
         let columns = out.columns();
         for (row, values) in picked.iter().zip(out.to_vec().chunks_exact(columns)) {
             logits[*row] = values.to_vec();
@@ -52,8 +63,21 @@ pub fn evaluate(
     space: &AnswerSpace,
     metrics: MetricSet,
 ) -> Result<Evaluation, TrainingError> {
+    let enter = &mut |picked: &[usize]| Entry::embedded(encoder, &batch(&data.rows, picked));
+    evaluate_from(encoder, model, data, space, metrics, enter)
+}
+
+/// The same, where `enter` says what enters which layer of picked rows.
+pub(super) fn evaluate_from(
+    encoder: &Encoder,
+    model: &TaskModel,
+    data: &Dataset,
+    space: &AnswerSpace,
+    metrics: MetricSet,
+    enter: &mut dyn FnMut(&[usize]) -> Entry,
+) -> Result<Evaluation, TrainingError> {
     let start = Instant::now();
-    let logits = predict(encoder, model, &data.rows);
+    let logits = predict_from(encoder, model, &data.rows, enter);
     let outputs = model.head.outputs();
     let flat = encoder.device().tensor(logits.len(), outputs, &logits.concat());
     let all: Vec<usize> = (0..data.len()).collect();

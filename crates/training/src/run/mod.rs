@@ -10,6 +10,7 @@ mod checkpoint;
 mod evaluation;
 mod optimiser;
 mod options;
+mod prefix_cache;
 mod robust;
 mod training;
 
@@ -17,5 +18,6 @@ pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
 pub use evaluation::{Evaluation, answers, evaluate, predict};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
+pub use prefix_cache::{CacheDirectory, CacheNotice, PrefixCaching, StatePrecision};
 pub use robust::RobustDrop;
 pub use training::{Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train};
