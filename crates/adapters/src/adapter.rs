@@ -85,11 +85,22 @@ impl Adapter {
         Training { adapter: self, first_layer, tapes: BTreeMap::new(), key }
     }
 
-    fn occupied(&self, place: Place) -> bool {
+    /// Whether something sits at a place.
+    pub(crate) fn occupied(&self, place: Place) -> bool {
         self.modules.contains_key(&place) || self.norms.contains_key(&place)
     }
 
-    fn needs_all_tokens(&self, layer: usize) -> bool {
+    /// What comes out of an end that the adapter occupies, in a pass without a backward.
+    pub(crate) fn end(&self, place: Place, end: SubLayerEnd<'_>) -> Tensor {
+        let SubLayerEnd { x, residual, norm, offsets } = end;
+        let norm = self.norm(place, norm);
+        match self.modules.get(&place) {
+            Some(module) => module.forward(End { x, residual, norm, offsets }),
+            None => norm.forward(&x, residual, false).0,
+        }
+    }
+
+    pub(crate) fn needs_all_tokens(&self, layer: usize) -> bool {
         let here = self.modules.iter().filter(|(place, _)| place.layer == layer);
         here.into_iter().any(|(_, module)| module.extras.gate.is_some())
     }
@@ -123,12 +134,7 @@ impl Sites for Inference<'_> {
     }
 
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
-        let SubLayerEnd { x, residual, norm, offsets } = end;
-        let norm = self.adapter.norm(place, norm);
-        match self.adapter.modules.get(&place) {
-            Some(module) => module.forward(End { x, residual, norm, offsets }),
-            None => norm.forward(&x, residual, false).0,
-        }
+        self.adapter.end(place, end)
     }
 
     fn backward(
