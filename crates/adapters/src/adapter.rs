@@ -33,6 +33,12 @@ impl Adapter {
         &self.norms
     }
 
+    /// Removes what sits in the layers below `first_layer`: AdapterDrop for good.
+    pub fn leave_out_lowest(&mut self, first_layer: usize) {
+        self.modules.retain(|place, _| place.layer >= first_layer);
+        self.norms.retain(|place, _| place.layer >= first_layer);
+    }
+
     /// Lets a norm stand in for the encoder's own at a place.
     pub(crate) fn put_norm(&mut self, place: Place, norm: TrainedNorm) {
         self.norms.insert(place, norm);

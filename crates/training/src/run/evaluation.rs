@@ -12,7 +12,7 @@ use crate::data::{AnswerSpace, Answers};
 use crate::metrics::{MetricSet, Scores};
 
 /// Tokens in a batch of an evaluation: enough to fill the kernels, little enough to stay small.
-const EVALUATION_TOKENS: usize = 1024;
+pub(super) const EVALUATION_TOKENS: usize = 1024;
 
 /// What an evaluation found.
 #[derive(Clone, Debug)]
@@ -78,13 +78,27 @@ pub(super) fn evaluate_from(
 ) -> Result<Evaluation, TrainingError> {
     let start = Instant::now();
     let logits = predict_from(encoder, model, &data.rows, enter);
+    let evaluation = score(encoder, model, data, space, metrics, &logits, Duration::ZERO)?;
+    Ok(Evaluation { took: start.elapsed(), ..evaluation })
+}
+
+/// What a model's logits of each row are worth.
+pub(super) fn score(
+    encoder: &Encoder,
+    model: &TaskModel,
+    data: &Dataset,
+    space: &AnswerSpace,
+    metrics: MetricSet,
+    logits: &[Vec<f32>],
+    took: Duration,
+) -> Result<Evaluation, TrainingError> {
     let outputs = model.head.outputs();
     let flat = encoder.device().tensor(logits.len(), outputs, &logits.concat());
     let all: Vec<usize> = (0..data.len()).collect();
     let (loss, _) = loss(&flat, &data.answers, &all);
-    let predictions = answers(&logits, space);
+    let predictions = answers(logits, space);
     let scores = metrics.compute(&predictions, &data.answers, space.outputs())?;
-    Ok(Evaluation { loss, scores, predictions, took: start.elapsed() })
+    Ok(Evaluation { loss, scores, predictions, took })
 }
 
 /// The answers that logits stand for: the largest one, those that pass the threshold, or the value itself.

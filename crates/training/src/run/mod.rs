@@ -8,6 +8,7 @@
 mod batches;
 mod checkpoint;
 mod evaluation;
+mod layer_drops;
 mod optimiser;
 mod options;
 mod prefix_cache;
@@ -16,6 +17,7 @@ mod training;
 
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
 pub use evaluation::{Evaluation, answers, evaluate, predict};
+pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
 pub use prefix_cache::{CacheDirectory, CacheNotice, PrefixCaching, StatePrecision};
