@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adaptkit_adapters::{Entry, TaskModel};
+use adaptkit_adapters::{Entry, TaskModel, Wish, logits_of_wishes};
 use adaptkit_compute::Tensor;
 use adaptkit_encoder::{Encoder, TokenisedRow};
 
@@ -13,6 +13,9 @@ use crate::metrics::{MetricSet, Scores};
 
 /// Tokens in a batch of an evaluation: enough to fill the kernels, little enough to stay small.
 pub(super) const EVALUATION_TOKENS: usize = 1024;
+
+/// Tokens of a batch that branches, over all branches.
+const BRANCHED_TOKENS: usize = 4096;
 
 /// What an evaluation found.
 #[derive(Clone, Debug)]
@@ -31,6 +34,44 @@ pub struct Evaluation {
 pub fn predict(encoder: &Encoder, model: &TaskModel, rows: &[TokenisedRow]) -> Vec<Vec<f32>> {
     let enter = &mut |picked: &[usize]| Entry::embedded(encoder, &batch(rows, picked));
     predict_from(encoder, model, rows, enter)
+}
+
+/// The logits of each wish, whose rows are among `rows`, in the wishes' order: many tasks on a row
+/// and rows of many tasks in one pass, with the bits that each has alone.
+///
+/// # Panics
+/// If a wish's row or model does not exist.
+pub fn predict_wishes(
+    encoder: &Encoder,
+    models: &[&TaskModel],
+    rows: &[TokenisedRow],
+    wishes: &[Wish],
+) -> Vec<Vec<f32>> {
+    let mut of_row: Vec<Vec<usize>> = vec![Vec::new(); rows.len()];
+    for (number, wish) in wishes.iter().enumerate() {
+        of_row[wish.row].push(number);
+    }
+    // A batch is as large as what it branches into.
+    let asked: Vec<usize> = (0..rows.len()).filter(|row| !of_row[*row].is_empty()).collect();
+    let sizes: Vec<usize> =
+        asked.iter().map(|row| rows[*row].ids.len() * of_row[*row].len()).collect();
+    let mut logits = vec![Vec::new(); wishes.len()];
+    for picked in token_batches(&sizes, BRANCHED_TOKENS) {
+        let picked: Vec<usize> = picked.into_iter().map(|i| asked[i]).collect();
+        let numbers: Vec<usize> =
+            picked.iter().flat_map(|row| of_row[*row].iter().copied()).collect();
+        let places = picked.iter().enumerate();
+        let wishes: Vec<Wish> = places
+            .flat_map(|(place, row)| {
+                of_row[*row].iter().map(move |number| Wish { row: place, ..wishes[*number] })
+            })
+            .collect();
+        let answers = logits_of_wishes(encoder, models, &batch(rows, &picked), &wishes);
+        for (number, answer) in numbers.into_iter().zip(answers) {
+            logits[number] = answer;
+        }
+    }
+    logits
 }
 
 /// The same, where `enter` says what enters which layer of picked rows.
