@@ -68,12 +68,19 @@ impl EndNorm for TrainedNorm {
 pub(crate) trait EndNormBackward {
     fn is_trained(&self) -> bool;
 
+    /// The forward pass's result once more.
+    fn again(&self, tape: &NormTape) -> Tensor;
+
     fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor;
 }
 
 impl EndNormBackward for &FrozenNorm {
     fn is_trained(&self) -> bool {
         false
+    }
+
+    fn again(&self, tape: &NormTape) -> Tensor {
+        FrozenNorm::again(self, tape)
     }
 
     fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor {
@@ -84,6 +91,10 @@ impl EndNormBackward for &FrozenNorm {
 impl EndNormBackward for TrainedNorm {
     fn is_trained(&self) -> bool {
         true
+    }
+
+    fn again(&self, tape: &NormTape) -> Tensor {
+        TrainedNorm::again(self, tape)
     }
 
     fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor {
@@ -103,8 +114,8 @@ pub(crate) struct End<'a> {
 
 /// What a bottleneck keeps for its backward pass.
 pub(crate) struct BottleneckTape {
-    /// a: [tokens, d]
-    input: Tensor,
+    /// a, where it is not made again from the normed sum: [tokens, d]
+    input: Option<Tensor>,
     normed_sum: Option<NormTape>,
     /// The norm of a, where there is one of the module's own.
     normed_input: Option<(Tensor, NormTape)>,
@@ -272,9 +283,9 @@ impl Bottleneck {
         let tape = hidden.map(|hidden| BottleneckTape {
             normed_input: own.and_then(|(normed, tape)| Some((normed, tape?))),
             input: match form.input {
-                Input::NormedSum => normed.unwrap_or(x),
-                Input::Output => x,
-                Input::SubLayerInput => residual.duplicate(),
+                Input::NormedSum => None,
+                Input::Output => Some(x),
+                Input::SubLayerInput => Some(residual.duplicate()),
             },
             normed_sum,
             hidden,
@@ -312,11 +323,13 @@ impl Bottleneck {
             }
             _ => (d_sum.duplicate(), None),
         };
+        let again = tape.normed_sum.as_ref().map(|tape| norm.again(tape));
+        let input = tape.input.as_ref().or(again.as_ref()).expect("kept, or made again");
         let mut d_gate = None;
         if let (Some(gate), Some(kept)) = (&mut self.extras.gate, &tape.gate) {
             let d_gates = d_y.batch_row_dots(&kept.ungated, &tape.offsets);
             let d_logits = kept.logits.mean_sigmoid_backward(&d_gates, &tape.offsets);
-            gate.add_gradients(&tape.input, &d_logits);
+            gate.add_gradients(input, &d_logits);
             d_gate = Some(d_logits);
             d_y.scale_batch_rows(&kept.gates, &tape.offsets);
         }
@@ -330,8 +343,9 @@ impl Bottleneck {
         self.up.add_gradients(&tape.activated, &d_y);
         let d_hidden = self.up.backward_activated(&d_y, form.activation, &tape.hidden);
         drop(d_y);
-        let projected = tape.normed_input.as_ref().map_or(&tape.input, |(normed, _)| normed);
+        let projected = tape.normed_input.as_ref().map_or(input, |(normed, _)| normed);
         self.down.add_gradients(projected, &d_hidden);
+        drop(again);
         // Trained norms in front of the projection have their gradients from what reaches a.
         if !below && self.extras.norm_before.is_none() && !norm.is_trained() {
             return None;

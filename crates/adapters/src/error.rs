@@ -10,6 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use adaptkit_encoder::EncoderError;
+pub(crate) use adaptkit_encoder::foreign_text::{quoted, said};
 
 /// How many characters of a value or name from a file a message shows.
 const CHARACTERS_SHOWN: usize = 80;
@@ -320,8 +321,8 @@ pub enum AdapterError {
         "{what} {} was made for an encoder with {property} {}, this one has {}: load the base it \
          was trained on",
         quoted(name),
-        escaped(made_for),
-        escaped(found)
+        said(made_for),
+        said(found)
     )]
     WrongBase {
         /// `adapter` or `head`.
@@ -349,40 +350,6 @@ impl From<EncoderError> for AdapterError {
     fn from(error: EncoderError) -> AdapterError {
         AdapterError::Weights(Box::new(error))
     }
-}
-
-/// `text` in quotes, control characters escaped, cut where it is long.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut shown = String::from("\"");
-    for (count, character) in text.chars().enumerate() {
-        if count == CHARACTERS_SHOWN {
-            shown.push('…');
-            break;
-        }
-        match character {
-            '"' => shown.push('"'),
-            other if other.is_control() => shown.extend(other.escape_default()),
-            other => shown.push(other),
-        }
-    }
-    shown.push('"');
-    shown
-}
-
-/// `text`, control characters escaped, cut where it is long.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut shown = String::new();
-    let mut characters = text.chars();
-    for character in characters.by_ref().take(2 * CHARACTERS_SHOWN) {
-        match character.is_control() {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
-        }
-    }
-    if characters.next().is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 /// A JSON value for a message: as it would be written, cut where it is long.

@@ -43,6 +43,9 @@ pub(crate) enum CliError {
     /// An earlier run with the same output directory did not end.
     #[error("{} holds the checkpoint of a run that did not end", path.display())]
     Unfinished { path: PathBuf },
+    /// Another process is at work on the same output directory.
+    #[error("{} is held by another run that is under way", path.display())]
+    Running { path: PathBuf },
     /// Whoever read the output has gone away: not a failure.
     #[error("the output was closed")]
     OutputClosed,
@@ -62,6 +65,9 @@ impl CliError {
             }
             CliError::Unfinished { .. } => {
                 "--resume continues it, --overwrite starts again without it".to_owned()
+            }
+            CliError::Running { .. } => {
+                "wait for its end, or choose another --output-dir".to_owned()
             }
             CliError::Training(
                 TrainingError::OtherRun { .. } | TrainingError::DamagedCheckpoint { .. },

@@ -195,3 +195,73 @@ fn two_runs_at_once_are_quiet_and_leave_each_other_alone() {
     }
     assert_same(home, "12345", "54321");
 }
+
+/// A kill in the middle of a checkpoint's write is not left to chance: the system ends a process
+/// that writes a file beyond the size that it is allowed.
+#[cfg(unix)]
+#[test]
+fn a_kill_in_the_middle_of_a_checkpoint_s_write_costs_nothing() {
+    let home = home();
+    let home = home.path();
+    assert!(run(home, "whole", &[]).status.success());
+    let folder = home.join("torn0.checkpoint");
+    let checkpoint = folder.join("checkpoint.safetensors");
+    // Killed in the first write, before there is a checkpoint, and in a later one.
+    for continued in [false, true] {
+        if continued {
+            let child = command(home, "torn0", &["--resume"]).spawn().expect("the command");
+            while !checkpoint.exists() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            let id = child.id().to_string();
+            assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill").success());
+            assert_eq!(wait(child).status.code(), Some(130));
+        }
+        let before = std::fs::read(&checkpoint).ok();
+        assert_eq!(before.is_some(), continued);
+        // Blocks of 512 or 1024 bytes: more than the log has by then, less than a checkpoint.
+        let blocks = before.as_ref().map_or(2, |bytes| bytes.len() / 2048).to_string();
+        let plain = command(home, "torn0", &["--resume"]);
+        let torn = Command::new("sh")
+            .args(["-c", "ulimit -f $0; exec \"$@\"", &blocks])
+            .arg(plain.get_program())
+            .args(plain.get_args())
+            .current_dir(home)
+            .output()
+            .expect("the command");
+        assert_eq!(torn.status.code(), None, "not killed: {}", words(&torn));
+        assert!(std::fs::read(&checkpoint).ok() == before, "the checkpoint is as it was");
+        let names = std::fs::read_dir(&folder).expect("the folder").flatten();
+        let partial = names.filter(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            name.ends_with(".partial") && entry.metadata().expect("its size").len() > 0
+        });
+        assert_eq!(partial.count(), 1, "it was killed in the write");
+    }
+    let resumed = run(home, "torn0", &["--resume"]);
+    assert!(resumed.status.success(), "{}", words(&resumed));
+    assert_same(home, "whole", "torn0");
+}
+
+#[test]
+fn a_run_s_folder_is_held_by_one_process() {
+    let home = home();
+    let home = home.path();
+    let folder = home.join("held0.checkpoint");
+    std::fs::create_dir(&folder).expect("a folder");
+    let lock = std::fs::File::create(folder.join("lock")).expect("a lock");
+    lock.lock().expect("the lock");
+    for more in [&[][..], &["--resume"], &["--overwrite"]] {
+        let refused = run(home, "held0", more);
+        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(
+            words(&refused),
+            "error: held0.checkpoint is held by another run that is under way\n\
+             hint: wait for its end, or choose another --output-dir\n"
+        );
+    }
+    drop(lock);
+    let run = run(home, "held0", &[]);
+    assert!(run.status.success(), "{}", words(&run));
+    assert!(!folder.exists());
+}

@@ -43,6 +43,11 @@ impl FrozenNorm {
         forward([&self.weight, &self.bias], self.epsilon, x, residual, keep)
     }
 
+    /// The output once more, bit by bit.
+    pub fn again(&self, tape: &NormTape) -> Tensor {
+        again([&self.weight, &self.bias], self.epsilon, tape)
+    }
+
     /// The gradient at x + residual, from `d` at the output.
     pub fn backward(&self, tape: &NormTape, d: Tensor) -> Tensor {
         backward(&self.weight, tape, d)
@@ -84,6 +89,11 @@ impl TrainedNorm {
         forward([self.weight.value(), self.bias.value()], self.epsilon, x, residual, keep)
     }
 
+    /// The output once more, bit by bit, if the parameters are still the same.
+    pub fn again(&self, tape: &NormTape) -> Tensor {
+        again([self.weight.value(), self.bias.value()], self.epsilon, tape)
+    }
+
     /// Adds the parameters' gradients for `d` at the output; the gradient at x + residual.
     pub fn backward(&mut self, tape: &NormTape, d: Tensor) -> Tensor {
         let weight = self.weight.gradient_mut().values_mut();
@@ -115,6 +125,16 @@ fn forward(
     let to = out.values_mut();
     device.run(|| norm::add_layer_norm(isa, layer, x.values(), residual, to, keep));
     (out, tape)
+}
+
+fn again([weight, bias]: [&Tensor; 2], epsilon: f32, tape: &NormTape) -> Tensor {
+    let normalised = &tape.normalised;
+    let device = normalised.device();
+    let mut out = device.uninitialised(normalised.rows(), normalised.columns());
+    let layer = LayerNorm { weight: weight.values(), bias: bias.values(), epsilon };
+    let (isa, to) = (device.0.isa, out.values_mut());
+    device.run(|| norm::layer_norm_again(isa, layer, normalised.values(), to));
+    out
 }
 
 fn backward(weight: &Tensor, tape: &NormTape, mut d: Tensor) -> Tensor {

@@ -183,6 +183,13 @@ impl Checkpoint {
         found.and_then(|(_, e)| e.stored.in_place(self.files[e.file].1.bytes())).unwrap_or_default()
     }
 
+    /// Gives back the memory that a tensor's part of the mapped file takes. It can be read again.
+    pub(crate) fn release(&self, name: &str) {
+        if let Some((_, entry)) = self.find(name) {
+            self.files[entry.file].1.release(entry.stored.bytes.clone());
+        }
+    }
+
     /// The entry of a name, with any model prefix and either spelling of layer norms.
     fn find(&self, name: &str) -> Option<(&str, &Entry)> {
         let old = match name.strip_suffix("LayerNorm.weight") {

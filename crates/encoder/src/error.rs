@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+pub(crate) use crate::foreign_text::{quoted, said};
+
 /// An error of reading a base model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -130,35 +132,6 @@ pub enum EncoderError {
         /// The model's positions.
         most: usize,
     },
-}
-
-/// Characters that a message shows of a name from a file.
-const CHARACTERS_SHOWN: usize = 120;
-
-/// A name from a file in quotes: escaped, and cut where it is long.
-pub(crate) fn quoted(name: &str) -> String {
-    let mut characters = name.chars();
-    let shown: String = characters.by_ref().take(CHARACTERS_SHOWN).collect();
-    let rest = if characters.next().is_some() { "…" } else { "" };
-    format!("\"{}{rest}\"", shown.escape_debug())
-}
-
-/// What a library says of a file, some or all of which it may quote: escaped, and cut where it is
-/// long.
-pub(crate) fn said(error: impl std::fmt::Display) -> String {
-    let words = error.to_string();
-    let mut characters = words.chars();
-    let mut shown = String::new();
-    for character in characters.by_ref().take(2 * CHARACTERS_SHOWN) {
-        match character.is_control() {
-            true => shown.extend(character.escape_default()),
-            false => shown.push(character),
-        }
-    }
-    if characters.next().is_some() {
-        shown.push('…');
-    }
-    shown
 }
 
 fn alike(names: &[String]) -> String {

@@ -9,6 +9,7 @@ mod batch;
 pub mod checkpoint;
 mod config;
 mod error;
+pub mod foreign_text;
 mod identity;
 mod json_file;
 mod layer;

@@ -1,5 +1,6 @@
 //! An encoder from a model's directory.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,16 +22,34 @@ struct Linear<'a> {
 }
 
 impl Linear<'_> {
-    fn weight(&self) -> Result<std::borrow::Cow<'_, [f32]>, EncoderError> {
-        self.checkpoint.f32(&format!("{}.weight", self.name), &[self.outputs, self.inputs])
+    fn weight(&self) -> Result<Cow<'_, [f32]>, EncoderError> {
+        self.checkpoint.f32(&self.weight_name(), &[self.outputs, self.inputs])
     }
 
-    fn bias(&self) -> Result<std::borrow::Cow<'_, [f32]>, EncoderError> {
+    fn weight_name(&self) -> String {
+        format!("{}.weight", self.name)
+    }
+
+    fn bias(&self) -> Result<Cow<'_, [f32]>, EncoderError> {
         self.checkpoint.f32(&format!("{}.bias", self.name), &[self.outputs])
     }
 
     fn frozen(&self, device: &Device, precision: Precision) -> Result<FrozenLinear, EncoderError> {
-        Ok(FrozenLinear::new(device, precision, &self.weight()?, &self.bias()?))
+        let linear = FrozenLinear::new(device, precision, &self.weight()?, &self.bias()?);
+        self.release();
+        Ok(linear)
+    }
+
+    /// Packs the weight for the backward pass too.
+    fn prepare_backward(&self, linear: &mut FrozenLinear) -> Result<(), EncoderError> {
+        linear.prepare_backward(&self.weight()?);
+        self.release();
+        Ok(())
+    }
+
+    /// Gives back the mapped file's memory: what is packed is not read from it any more.
+    fn release(&self) {
+        self.checkpoint.release(&self.weight_name());
     }
 }
 
@@ -81,6 +100,7 @@ impl LayerSource<'_> {
         for part in parts {
             weight.extend_from_slice(&part.weight()?);
             bias.extend_from_slice(&part.bias()?);
+            part.release();
         }
         Ok([weight, bias])
     }
@@ -101,12 +121,12 @@ impl LayerSource<'_> {
     }
 
     fn prepare_backward(&self, layer: &mut Layer, whole: bool) -> Result<(), EncoderError> {
-        layer.up.prepare_backward(&self.up().weight()?);
-        layer.down.prepare_backward(&self.down().weight()?);
+        self.up().prepare_backward(&mut layer.up)?;
+        self.down().prepare_backward(&mut layer.down)?;
         if whole {
             let [weight, _] = LayerSource::stacked(&self.query_key_value())?;
             layer.query_key_value.prepare_backward(&weight);
-            layer.attention_output.prepare_backward(&self.attention_output().weight()?);
+            self.attention_output().prepare_backward(&mut layer.attention_output)?;
         }
         Ok(())
     }
@@ -148,10 +168,12 @@ fn table(
 ) -> Result<EmbeddingTable, EncoderError> {
     let name = format!("{module}.weight");
     let source: Box<dyn TableSource> = match checkpoint.f32(&name, &[entries, width])? {
-        std::borrow::Cow::Borrowed(_) => {
+        Cow::Borrowed(_) => {
+            // Checked once, whole; from here on only the rows in use take memory.
+            checkpoint.release(&name);
             Box::new(MappedTable { checkpoint: Arc::clone(checkpoint), name })
         }
-        std::borrow::Cow::Owned(values) => Box::new(values),
+        Cow::Owned(values) => Box::new(values),
     };
     Ok(EmbeddingTable::new(source, width))
 }

@@ -12,10 +12,12 @@
 
 mod adapters;
 mod models;
+mod pulled;
 mod rows;
 
 pub use adapters::{adapter_config, head_config, provenance, tensor_names};
 pub use models::{config, pickle, safetensors, sharded_index, tokenizer, torch_file};
+pub use pulled::{hub_index, pull_record, wheel};
 pub use rows::{delimited, glue, json_lines, label_names, text_stream};
 
 use std::fmt::Display;
@@ -27,22 +29,25 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 18] = [
     ("adapter_config", adapter_config),
     ("config", config),
     ("delimited", delimited),
     ("glue", glue),
     ("head_config", head_config),
+    ("hub_index", hub_index),
     ("json_lines", json_lines),
     ("label_names", label_names),
     ("pickle", pickle),
     ("provenance", provenance),
+    ("pull_record", pull_record),
     ("safetensors", safetensors),
     ("sharded_index", sharded_index),
     ("tensor_names", tensor_names),
     ("text_stream", text_stream),
     ("tokenizer", tokenizer),
     ("torch_file", torch_file),
+    ("wheel", wheel),
 ];
 
 /// Bytes of the longest message: some names and values of a file, each cut short.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
@@ -30,6 +31,25 @@ impl MappedFile {
         // SAFETY: the mapping is private and read-only; that nobody cuts the file short meanwhile
         // is the one assumption, stated above.
         unsafe { Mmap::map(&file) }.map(|map| MappedFile(Some(map)))
+    }
+
+    /// Gives back the memory that a range of the file takes; what is read of it again comes from
+    /// the file again. Does nothing where the system cannot.
+    ///
+    /// # Panics
+    /// If the range is not within the file.
+    pub fn release(&self, range: Range<usize>) {
+        let length = self.bytes()[range.clone()].len();
+        #[cfg(unix)]
+        if let Some(map) = self.0.as_ref().filter(|_| length > 0) {
+            // SAFETY: dropped pages of a read-only mapping of a file are read from it anew, with the
+            // same content while nobody rewrites the file, which is assumed above.
+            let released = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, range.start, length)
+            };
+            // A refusal costs memory and nothing else.
+            drop(released);
+        }
     }
 
     /// The whole file.

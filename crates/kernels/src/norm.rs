@@ -127,6 +127,50 @@ impl Kernel for Forward<'_> {
     }
 }
 
+/// out ← the layer norm's output once more, bit by bit, from the kept rows: both [rows, width].
+///
+/// # Panics
+/// If the lengths do not fit.
+pub fn layer_norm_again(isa: Isa, norm: LayerNorm<'_>, normalised: &[f32], out: &mut [f32]) {
+    let width = norm.weight.len();
+    assert_eq!(norm.bias.len(), width);
+    assert!(width > 0 && out.len().is_multiple_of(width) && normalised.len() == out.len());
+    let rows = out.len() / width;
+    let out = Shared::new(out);
+    let step = rows_per_task(rows, width);
+    parallel::for_each(rows.div_ceil(step), |task| {
+        let numbers = task * step * width..rows.min((task + 1) * step) * width;
+        // SAFETY: tasks have disjoint rows.
+        let out = unsafe { out.part(numbers.clone()) };
+        dispatch(isa, Again { norm, normalised: &normalised[numbers], out });
+    });
+}
+
+struct Again<'a> {
+    norm: LayerNorm<'a>,
+    normalised: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for Again<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = self.norm.weight.len();
+        let rows = self.normalised.chunks_exact(width).zip(self.out.chunks_exact_mut(width));
+        for (c, out) in rows {
+            for (i, n) in each(width, S::LANES) {
+                // SAFETY: `each` stays within `width`, the length of every slice here.
+                unsafe {
+                    let (weight, bias) =
+                        (load(s, self.norm.weight, i, n), load(s, self.norm.bias, i, n));
+                    store(s, out, i, n, s.mul_add(load(s, c, i, n), weight, bias));
+                }
+            }
+        }
+    }
+}
+
 /// Offsets and counts of the vectors of a row.
 #[inline(always)]
 fn each(width: usize, lanes: usize) -> impl Iterator<Item = (usize, usize)> {

@@ -3,7 +3,9 @@
 
 use adaptkit_kernels::attention::{Attention, Heads, HeadsMut, Operands};
 use adaptkit_kernels::elementary::{Elementary, apply};
-use adaptkit_kernels::norm::{LayerNorm, Normalised, add_layer_norm, layer_norm_backward};
+use adaptkit_kernels::norm::{
+    LayerNorm, Normalised, add_layer_norm, layer_norm_again, layer_norm_backward,
+};
 use adaptkit_kernels::optimiser::{AdamW, Moments};
 use adaptkit_kernels::random::Random;
 use adaptkit_kernels::{Activation, Isa, activation, loss};
@@ -183,6 +185,9 @@ fn layer_norms_and_their_gradients_are_those_of_the_definition() {
                 got.iter().zip(want).map(|(g, w)| (f64::from(*g) - w).abs()).fold(0.0, f64::max)
             };
             assert!(worst(&out, &want) < bound, "{isa}, width {width}: {}", worst(&out, &want));
+            let mut again = vec![0.0; rows * width];
+            layer_norm_again(isa, layer, &kept, &mut again);
+            assert!(again == out, "{isa}, width {width}: another output when it is made again");
             let mut got = d.clone();
             layer_norm_backward(isa, &weight, &kept, &inverses, &mut got);
             // Central differences of Σ d·norm(z): truncation 1e-6² times a third derivative.

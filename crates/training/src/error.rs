@@ -12,11 +12,10 @@ use std::sync::Arc;
 
 use adaptkit_adapters::AdapterError;
 use adaptkit_encoder::EncoderError;
+pub(crate) use adaptkit_encoder::foreign_text::quoted;
 
 /// How many names a message lists before it only counts the rest.
 const NAMES_SHOWN: usize = 20;
-/// How many characters of one name or label a message shows.
-const CHARACTERS_SHOWN: usize = 60;
 
 /// A line of an input, for messages: `train.tsv, line 12`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,24 +56,6 @@ impl fmt::Display for NameList {
             more => write!(formatter, " and {more} more"),
         }
     }
-}
-
-/// `text` in quotes, with control characters escaped and the end cut off where it is long.
-pub(crate) fn quoted(text: &str) -> String {
-    let mut shown = String::from("\"");
-    for (position, character) in text.chars().enumerate() {
-        if position == CHARACTERS_SHOWN {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown.push('"');
-    shown
 }
 
 /// What a training, an evaluation or the reading of its data failed on.
@@ -540,18 +521,6 @@ pub enum TrainingError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_from_files_is_escaped_and_cut_short() {
-        let cases = [
-            ("plain", "\"plain\"".to_string()),
-            ("tab\there\0", "\"tab\\there\\u{0}\"".to_string()),
-            (&"é".repeat(100), format!("\"{}…\"", "é".repeat(60))),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(quoted(text), expected);
-        }
-    }
 
     #[test]
     fn long_lists_of_names_are_counted() {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{PROVENANCE, json};
-use crate::error::{AdapterError, escaped};
+use crate::error::{AdapterError, said};
 
 /// The encoder that an adapter was trained on, well enough to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,7 +76,7 @@ impl Provenance {
             Ok(provenance) => Ok(Some(provenance)),
             // The words may quote the file.
             Err(error) => {
-                let source = serde_json::Error::custom(escaped(&error.to_string()));
+                let source = serde_json::Error::custom(said(&error));
                 Err(AdapterError::Json { path, source })
             }
         }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use adaptkit::encoder::foreign_text::said;
 use serde::{Deserialize, Serialize};
 
 use crate::pull::{Way, digest};
@@ -66,6 +67,11 @@ impl Manifest {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
+    /// Reads a record.
+    pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Manifest> {
+        serde_json::from_slice(text)
+    }
+
     /// Writes the record into the model's directory, synced.
     pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
         let mut file = File::create(directory.join(MANIFEST_FILE))?;
@@ -95,9 +101,9 @@ pub(super) fn state(directory: &Path) -> State {
         Ok(text) => text,
         Err(error) => return State::Damaged(format!("{MANIFEST_FILE}: {error}")),
     };
-    let manifest: Manifest = match serde_json::from_slice(&text) {
+    let manifest = match Manifest::parse(&text) {
         Ok(manifest) => manifest,
-        Err(error) => return State::Damaged(format!("{MANIFEST_FILE}: {error}")),
+        Err(error) => return State::Damaged(format!("{MANIFEST_FILE}: {}", said(error))),
     };
     for record in &manifest.files {
         match digest::of_file(&directory.join(&record.name)) {

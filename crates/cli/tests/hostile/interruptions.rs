@@ -62,6 +62,32 @@ fn a_signal_in_prediction_leaves_the_earlier_labels() {
 }
 
 #[test]
+fn a_signal_in_evaluation_changes_nothing() {
+    for name in ["-TERM", "-INT"] {
+        let home = Home::new();
+        let before = home.snapshot();
+        home.pipe("pipe.tsv");
+        let running = home.start(&[
+            "eval",
+            "--model",
+            "model",
+            "--adapter",
+            "adapter",
+            "--validation-file",
+            "pipe.tsv",
+        ]);
+        let mut rows = writer(&home, "pipe.tsv");
+        rows.write_all(b"text\tlabel\none\t0\n").unwrap();
+        signal(&running, name);
+        let ended = running.wait();
+        assert_eq!((ended.code, &ended.stdout[..]), (None, ""), "{name}: {}", ended.stderr);
+        drop(rows);
+        home.remove("pipe.tsv");
+        assert_eq!(home.snapshot(), before, "{name}");
+    }
+}
+
+#[test]
 fn a_model_that_vanishes_is_named() {
     let home = Home::new();
     home.pipe("pipe.txt");

@@ -11,8 +11,8 @@ use crate::TrainingError;
 use crate::data::{AnswerSpace, Answers};
 use crate::metrics::{MetricSet, Scores};
 
-/// Tokens in a batch of an evaluation: enough to fill the kernels, little enough for the caches.
-const EVALUATION_TOKENS: usize = 4096;
+/// Tokens in a batch of an evaluation: enough to fill the kernels, little enough to stay small.
+const EVALUATION_TOKENS: usize = 1024;
 
 /// What an evaluation found.
 #[derive(Clone, Debug)]

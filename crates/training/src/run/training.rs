@@ -350,7 +350,7 @@ fn facts(
 
 /// Tokens whose activations are held at once. A larger batch goes through in parts whose gradients
 /// add up to the same: memory does not grow with the batch, and as many tokens fill the kernels.
-const TOKENS_AT_ONCE: usize = 2048;
+const TOKENS_AT_ONCE: usize = 1024;
 
 /// The mean loss of a batch; adds its gradient to every parameter's.
 fn accumulate(

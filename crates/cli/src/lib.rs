@@ -1,4 +1,4 @@
-//! The `adaptkit` command: flags in, calls out, words for people.
+//! The `adaptkit` command as a function: flags in, calls out, words for people.
 //!
 //! A command is one file: its flags as a struct, and `run`. What a command prints as its result
 //! goes to standard output; progress, notes and errors go to standard error.
@@ -8,6 +8,8 @@ mod breakdown;
 mod environment;
 mod error;
 mod eval;
+#[doc(hidden)]
+pub mod fuzzing;
 mod glue;
 mod inspect;
 mod messages;
@@ -22,6 +24,7 @@ mod task_folder;
 mod task_rows;
 mod train;
 
+use std::ffi::OsString;
 use std::num::NonZero;
 use std::process::ExitCode;
 
@@ -121,8 +124,10 @@ enum Command {
     Inspect(inspect::Flags),
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse_from(arguments::kebab_case(std::env::args_os()));
+/// Runs the command with its arguments, the program's name first. Bad usage, `--help` and
+/// `--version` end the process.
+pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(arguments::kebab_case(arguments));
     let common = &cli.common;
     let result = match cli.command {
         Command::Quickstart(flags) => quickstart::run(&flags, common),
