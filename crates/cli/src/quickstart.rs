@@ -72,6 +72,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         adapterdrop: AdapterDrop::None,
         robust_draws: RobustDraws::UpTo(None),
         caching: None,
+        share_adapter: false,
         train_layer_norms: false,
         max_length: None,
         head_dropout: None,

@@ -59,6 +59,10 @@ pub(crate) struct Flags {
     /// The bottleneck's size itself
     #[arg(long, value_name = "N", help_heading = "Adapter")]
     bottleneck_size: Option<usize>,
+    /// Use one adapter in all layers, whose gradient is the sum over them (Rücklé et al. 2021);
+    /// Python's library cannot read its files
+    #[arg(long, help_heading = "Adapter")]
+    share_adapter: bool,
     /// Train the base's layer norms too, from the lowest layer with an adapter on, and keep them
     /// with it (Houlsby et al. 2019)
     #[arg(long, help_heading = "Adapter")]
@@ -220,6 +224,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         adapterdrop: flags.adapterdrop,
         robust_draws: flags.robust_draws(),
         caching: Some(flags.caching()),
+        share_adapter: flags.share_adapter,
         train_layer_norms: flags.train_layer_norms,
         kept: Some(kept),
     };

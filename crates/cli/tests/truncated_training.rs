@@ -131,3 +131,29 @@ fn the_cache_is_told_of_and_changes_no_result() {
     assert!(words.contains("as bf16"), "{words}");
     assert_ne!(results("rounded"), results("none"));
 }
+
+#[test]
+fn a_shared_adapter_is_kept_once_and_used_again() {
+    let home = home();
+    let home = home.path();
+    train(home, "shared", &["--share-adapter", "--adapterdrop", "1", "--reduction-factor", "1.33"]);
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_adaptkit"))
+            .args(arguments)
+            .args(["--json", "--quiet"])
+            .current_dir(home)
+            .output()
+            .expect("the command");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str::<Value>(text.lines().next().expect("a line")).expect("JSON")
+    };
+    let facts = run(&["inspect", "shared"]);
+    assert_eq!(facts["layers"], "all from 1 on, with one");
+    assert_eq!(facts["parameters"], 2 * 32 * 24 + 32 + 24);
+    let model = golden_dir("bert").join("model");
+    let model = model.to_str().expect("a path in UTF-8");
+    let rows = ["--validation-file", "rows.csv"];
+    let scores = run(&[&["eval", "--model", model, "--adapter", "shared"][..], &rows[..]].concat());
+    assert!(scores["eval_accuracy"].is_f64(), "{scores}");
+}

@@ -72,6 +72,7 @@ fn tensor_digest(checkpoint: &Checkpoint, name: &str) -> Result<[u8; 32], Encode
     let values = checkpoint.f32(name, &shape)?;
     let mut digest = Sha256::new();
     digest.update(bytemuck::cast_slice::<f32, u8>(&values));
+    checkpoint.release(name);
     Ok(digest.finalize().into())
 }
 
