@@ -15,7 +15,9 @@ mod json_file;
 mod layer;
 mod load;
 mod model;
+mod operations;
 mod place;
+mod random_bert;
 mod sites;
 mod tokenizer;
 
@@ -25,6 +27,8 @@ pub use config::{BaseModule, EncoderConfig, Family, LayerModule};
 pub use error::EncoderError;
 pub use identity::identity;
 pub use model::{Encoder, Readout, Tape};
+pub use operations::Operation;
 pub use place::{Place, Site};
+pub use random_bert::RandomBert;
 pub use sites::{Empty, EndGradients, Sites, SubLayerEnd};
 pub use tokenizer::{TextRow, TokenisedRow, Tokenizer};

@@ -14,7 +14,7 @@ mod robust;
 mod training;
 
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
-pub use evaluation::{Evaluation, answers, evaluate, predict};
+pub use evaluation::{EVALUATION_TOKENS, Evaluation, answers, evaluate, predict};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
 pub use robust::RobustDrop;
