@@ -4,7 +4,6 @@
         --ours f32 --ours int8 --peer torch:f32 --peer torch:bf16 --peer onnxruntime:int8 --rounds 3
     python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model MODEL_DIR --input rte/dev.tsv \
         --columns sentence1 sentence2 --ours f32 --peer torch:f32
-    python bench/forward/in_turn.py … --peer candle:f32 --candle bench/candle/target/release/candle-bert
 
 A ratio is the peer's time over ours: above 1 we are faster. `--train` measures training steps too.
 """
@@ -40,8 +39,6 @@ def command_of(arguments, name):
     if not own:
         instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
         return [arguments.adaptkit, "bench", "--precision", dtype, "--json", "--quiet", *common, *rows(arguments, True), *instructions]
-    if own == "candle":
-        return [arguments.candle, "--model", arguments.model, "--repeats", str(arguments.repeats), *rows(arguments, False)]
     command = [sys.executable, PEER, "--system", own, "--dtype", dtype, *common, *rows(arguments, False)]
     return command + (["--train"] if arguments.train and own == "torch" else [])
 
@@ -49,7 +46,6 @@ def command_of(arguments, name):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--adaptkit", required=True)
-    parser.add_argument("--candle")
     parser.add_argument("--model", required=True)
     parser.add_argument("--ours", action="append", required=True, metavar="PRECISION")
     parser.add_argument("--peer", action="append", default=[], metavar="SYSTEM:DTYPE")

@@ -1,6 +1,6 @@
 //! An adapter: bottlenecks at places of an encoder, and the passes in which they sit there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adaptkit_compute::{FrozenNorm, NormTape, Parameter, Tensor, TrainedNorm, mix};
 use adaptkit_encoder::{EndGradients, Place, Site, Sites, SubLayerEnd};
@@ -9,7 +9,9 @@ use crate::bottleneck::{Bottleneck, BottleneckTape, End, EndNorm, EndNormBackwar
 
 /// The bottlenecks of one task and, where they are trained with them, the encoder's layer norms.
 pub struct Adapter {
-    modules: BTreeMap<Place, Bottleneck>,
+    bottlenecks: Vec<Bottleneck>,
+    /// The number of each place's bottleneck, which several places may share.
+    modules: BTreeMap<Place, usize>,
     norms: BTreeMap<Place, TrainedNorm>,
 }
 
@@ -20,17 +22,62 @@ impl Adapter {
         modules: BTreeMap<Place, Bottleneck>,
         norms: BTreeMap<Place, TrainedNorm>,
     ) -> Adapter {
-        Adapter { modules, norms }
+        let places = modules.keys().enumerate().map(|(number, place)| (*place, number)).collect();
+        Adapter { bottlenecks: modules.into_values().collect(), modules: places, norms }
     }
 
-    /// The modules by place, lowest first.
-    pub fn modules(&self) -> &BTreeMap<Place, Bottleneck> {
-        &self.modules
+    /// Lets each of the places use the lowest module of its site, in place of one of its own.
+    pub(crate) fn share(&mut self, places: impl Iterator<Item = Place>) {
+        let mut lowest: BTreeMap<Site, usize> = BTreeMap::new();
+        for (place, number) in &self.modules {
+            lowest.entry(place.site).or_insert(*number);
+        }
+        let module = |place: Place| Some((place, *lowest.get(&place.site)?));
+        self.modules = places.filter_map(module).collect();
+        self.drop_unused();
+    }
+
+    /// Drops the bottlenecks that no place uses; the others stay in their order.
+    fn drop_unused(&mut self) {
+        let used: BTreeSet<usize> = self.modules.values().copied().collect();
+        let bottlenecks = std::mem::take(&mut self.bottlenecks).into_iter().enumerate();
+        self.bottlenecks =
+            bottlenecks.filter(|(number, _)| used.contains(number)).map(|(_, b)| b).collect();
+        self.modules.values_mut().for_each(|number| *number = used.range(..*number).count());
+    }
+
+    /// Whether places share modules.
+    pub fn is_shared(&self) -> bool {
+        self.bottlenecks.len() < self.modules.len()
+    }
+
+    /// Every place with a module, lowest first, and the module, which several places may share.
+    pub fn modules(&self) -> impl ExactSizeIterator<Item = (Place, &Bottleneck)> {
+        self.modules.iter().map(|(place, number)| (*place, &self.bottlenecks[*number]))
+    }
+
+    /// Every module with the lowest place that uses it, in the order of these.
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (Place, &Bottleneck)> {
+        let mut seen = BTreeSet::new();
+        let own = self.modules.iter().filter(move |(_, number)| seen.insert(**number));
+        own.map(|(place, number)| (*place, &self.bottlenecks[*number]))
+    }
+
+    /// The module at a place.
+    pub fn module(&self, place: Place) -> Option<&Bottleneck> {
+        self.modules.get(&place).map(|number| &self.bottlenecks[*number])
     }
 
     /// The layer norms that stand in for the encoder's own, lowest first.
     pub fn norms(&self) -> &BTreeMap<Place, TrainedNorm> {
         &self.norms
+    }
+
+    /// Removes what sits in the layers below `first_layer`: AdapterDrop for good.
+    pub fn leave_out_lowest(&mut self, first_layer: usize) {
+        self.modules.retain(|place, _| place.layer >= first_layer);
+        self.norms.retain(|place, _| place.layer >= first_layer);
+        self.drop_unused();
     }
 
     /// Lets a norm stand in for the encoder's own at a place.
@@ -54,14 +101,18 @@ impl Adapter {
     /// Numbers that training changes.
     pub fn parameters(&self) -> usize {
         let norms = self.norms.values().map(|norm| 2 * norm.weight.value().columns());
-        self.modules.values().map(Bottleneck::parameters).sum::<usize>() + norms.sum::<usize>()
+        self.bottlenecks.iter().map(Bottleneck::parameters).sum::<usize>() + norms.sum::<usize>()
     }
 
-    /// Calls `f` on each parameter with its place and its name within the module; those of the
-    /// encoder's layer norms are `LayerNorm.weight` and `LayerNorm.bias`.
+    /// Calls `f` on each parameter with its place, the lowest of those that share it, and its name
+    /// within the module; those of the encoder's layer norms are `LayerNorm.weight` and
+    /// `LayerNorm.bias`.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(Place, &str, &mut Parameter)) {
-        for (place, module) in &mut self.modules {
-            module.visit(&mut |name, parameter| f(*place, name, parameter));
+        let mut seen = BTreeSet::new();
+        for (place, number) in &self.modules {
+            if seen.insert(*number) {
+                self.bottlenecks[*number].visit(&mut |name, parameter| f(*place, name, parameter));
+            }
         }
         for (place, norm) in &mut self.norms {
             f(*place, "LayerNorm.weight", &mut norm.weight);
@@ -70,7 +121,7 @@ impl Adapter {
     }
 
     pub(crate) fn repack(&mut self) {
-        self.modules.values_mut().for_each(Bottleneck::repack);
+        self.bottlenecks.iter_mut().for_each(Bottleneck::repack);
     }
 
     /// The adapter for a pass without a backward, left out of the layers below `first_layer`
@@ -85,13 +136,24 @@ impl Adapter {
         Training { adapter: self, first_layer, tapes: BTreeMap::new(), key }
     }
 
-    fn occupied(&self, place: Place) -> bool {
+    /// Whether something sits at a place.
+    pub(crate) fn occupied(&self, place: Place) -> bool {
         self.modules.contains_key(&place) || self.norms.contains_key(&place)
     }
 
-    fn needs_all_tokens(&self, layer: usize) -> bool {
-        let here = self.modules.iter().filter(|(place, _)| place.layer == layer);
-        here.into_iter().any(|(_, module)| module.extras.gate.is_some())
+    /// What comes out of an end that the adapter occupies, in a pass without a backward.
+    pub(crate) fn end(&self, place: Place, end: SubLayerEnd<'_>) -> Tensor {
+        let SubLayerEnd { x, residual, norm, offsets } = end;
+        let norm = self.norm(place, norm);
+        match self.module(place) {
+            Some(module) => module.forward(End { x, residual, norm, offsets }),
+            None => norm.forward(&x, residual, false).0,
+        }
+    }
+
+    pub(crate) fn needs_all_tokens(&self, layer: usize) -> bool {
+        let mut here = self.modules().filter(|(place, _)| place.layer == layer);
+        here.any(|(_, module)| module.extras.gate.is_some())
     }
 
     /// The layer norm at a place.
@@ -123,12 +185,7 @@ impl Sites for Inference<'_> {
     }
 
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
-        let SubLayerEnd { x, residual, norm, offsets } = end;
-        let norm = self.adapter.norm(place, norm);
-        match self.adapter.modules.get(&place) {
-            Some(module) => module.forward(End { x, residual, norm, offsets }),
-            None => norm.forward(&x, residual, false).0,
-        }
+        self.adapter.end(place, end)
     }
 
     fn backward(
@@ -172,7 +229,7 @@ impl Sites for Training<'_> {
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, keep: bool) -> Tensor {
         let SubLayerEnd { x, residual, norm, offsets } = end;
         let norm = self.adapter.norm(place, norm);
-        let (out, tape) = match self.adapter.modules.get(&place) {
+        let (out, tape) = match self.adapter.module(place) {
             Some(module) => {
                 let number = 2 * place.layer as u64 + place.site as u64;
                 let end = End { x, residual, norm, offsets };
@@ -195,14 +252,14 @@ impl Sites for Training<'_> {
         d: Tensor,
         below: bool,
     ) -> Option<EndGradients> {
-        let Adapter { modules, norms } = &mut *self.adapter;
+        let Adapter { bottlenecks, modules, norms } = &mut *self.adapter;
         let norm: &mut dyn EndNormBackward = match norms.get_mut(&place) {
             Some(norm) => norm,
             None => &mut norm,
         };
         match self.tapes.remove(&place).expect("the forward pass kept a tape") {
             SiteTape::Bottleneck(tape) => {
-                let module = modules.get_mut(&place).expect("an occupied place");
+                let module = &mut bottlenecks[modules[&place]];
                 module.backward(norm, *tape, d, below)
             }
             SiteTape::Norm(tape) => {

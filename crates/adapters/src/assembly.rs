@@ -1,6 +1,6 @@
 //! From configurations and stored numbers to modules on a device, and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use adaptkit_compute::{
     Activation, Device, Parameter, Random, Tensor, TrainedLinear, TrainedNorm, mix,
@@ -11,7 +11,7 @@ use crate::adapter::Adapter;
 use crate::bottleneck::{Bottleneck, Extras, Form};
 use crate::classifier::TaskModel;
 use crate::config::{AdapterConfig, Initialisation, Scaling};
-use crate::error::AdapterError;
+use crate::error::{AdapterError, ConfigError};
 use crate::files::{
     HeadKind, ModelReference, StoredAdapter, StoredBottleneck, StoredGate, StoredHead,
     StoredLinear, StoredNorm,
@@ -97,14 +97,17 @@ impl TaskModel {
             let epsilon = config.layer_norm_eps;
             (*place, TrainedNorm::new(row(&stored.weight), row(&stored.bias), epsilon))
         });
-        let adapter = Adapter::new(modules.collect(), norms.collect());
+        let mut modules = Adapter::new(modules.collect(), norms.collect());
+        if adapter.shared {
+            share(&mut modules, encoder, &adapter.config)?;
+        }
         let layers = head.layers.iter().map(|stored| {
             let zeros = vec![0.0; stored.outputs];
             let bias = stored.bias.as_ref().unwrap_or(&zeros);
             linear(device, [stored.outputs, stored.inputs], &stored.weight, bias)
         });
         let activation = head.activation.unwrap_or(Activation::Identity);
-        Ok(TaskModel { adapter, head: Head::new(layers.collect(), activation) })
+        Ok(TaskModel { adapter: modules, head: Head::new(layers.collect(), activation) })
     }
 
     /// The adapter's numbers for its files.
@@ -114,7 +117,7 @@ impl TaskModel {
         config: &AdapterConfig,
         model: &ModelReference,
     ) -> StoredAdapter {
-        let modules = self.adapter.modules().iter().map(|(place, module)| {
+        let modules = self.adapter.owned().map(|(place, module)| {
             let stored = StoredBottleneck {
                 down_weight: module.down.weight.value().to_vec(),
                 down_bias: module.down.bias.value().to_vec(),
@@ -128,7 +131,7 @@ impl TaskModel {
                 norm_before: module.extras.norm_before.as_ref().map(stored_norm),
                 norm_after: module.extras.norm_after.as_ref().map(stored_norm),
             };
-            (*place, stored)
+            (place, stored)
         });
         let norms = self.adapter.norms().iter();
         StoredAdapter {
@@ -136,6 +139,7 @@ impl TaskModel {
             config: config.clone(),
             model: model.clone(),
             modules: modules.collect::<BTreeMap<Place, _>>(),
+            shared: self.adapter.is_shared(),
             layer_norms: norms.map(|(place, norm)| (*place, stored_norm(norm))).collect(),
         }
     }
@@ -166,6 +170,19 @@ impl TaskModel {
         }
     }
 
+    /// Lets all layers use the modules of the lowest: one at each site, instead of one in each layer
+    /// (AdapterDrop, Rücklé et al. 2021, appendix). Their gradients are the sums over the layers.
+    ///
+    /// # Errors
+    /// If the configuration has bottlenecks of several sizes.
+    pub fn share_across_layers(
+        &mut self,
+        encoder: &Encoder,
+        config: &AdapterConfig,
+    ) -> Result<(), AdapterError> {
+        share(&mut self.adapter, encoder, config)
+    }
+
     /// Trains the encoder's layer norms too, as Houlsby et al. 2019 (§2.1): those at the ends of
     /// sub-layers, of all layers from the adapter's lowest on. (The norm of the embeddings lies
     /// below every adapter, where back-propagation does not go.) They begin as the encoder has them.
@@ -182,6 +199,28 @@ impl TaskModel {
         let head = self.head.layers().iter().map(|l| l.outputs() * (l.inputs() + 1));
         self.adapter.parameters() + head.sum::<usize>()
     }
+}
+
+/// Lets all places of a configuration use the lowest module of their site.
+fn share(
+    adapter: &mut Adapter,
+    encoder: &Encoder,
+    config: &AdapterConfig,
+) -> Result<(), AdapterError> {
+    let (layers, d) = (encoder.config().num_hidden_layers, encoder.config().hidden_size);
+    let mut sizes = BTreeSet::new();
+    for place in config.places(layers) {
+        sizes.insert(config.bottleneck_size(place.layer, d)?);
+    }
+    if sizes.len() > 1 {
+        return Err(AdapterError::Config(ConfigError::Contradiction {
+            first: "an adapter that all layers share",
+            second: "a \"reduction_factor\" that differs between them",
+            reason: "it has one size",
+        }));
+    }
+    adapter.share(config.places(layers));
+    Ok(())
 }
 
 /// The ε of the layer norms that an adapter adds: PyTorch's default.

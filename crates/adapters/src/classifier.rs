@@ -58,6 +58,21 @@ impl TaskModel {
         encoder.device().run(|| self.logits_from(encoder, batch, Entry::embedded(encoder, batch)))
     }
 
+    /// Logits [rows, outputs] with the adapter left out of the layers below `first_layer`
+    /// (AdapterDrop at inference, Rücklé et al. 2021, §3).
+    pub fn logits_with(
+        &self,
+        encoder: &Encoder,
+        batch: &RaggedBatch,
+        first_layer: usize,
+    ) -> Tensor {
+        encoder.device().run(|| {
+            let mut sites = self.adapter.inference(first_layer);
+            let first = encoder.forward(batch, Readout::FirstTokens, &mut sites);
+            self.head.forward(&first)
+        })
+    }
+
     /// Logits [rows, outputs] for what enters a layer, none of the adapter's being below that.
     pub fn logits_from(&self, encoder: &Encoder, batch: &RaggedBatch, entry: Entry) -> Tensor {
         encoder.device().run(|| {

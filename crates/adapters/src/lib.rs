@@ -13,6 +13,7 @@ pub mod config;
 pub mod error;
 pub mod files;
 mod head;
+mod mixed;
 
 pub use adapter::{Adapter, Inference, Training};
 pub use assembly::HeadShape;
@@ -21,3 +22,4 @@ pub use classifier::{Entry, Loss, Owner, TaskModel, TrainingPass};
 pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};
 pub use head::{Head, HeadTape};
+pub use mixed::{Wish, logits_of_wishes};

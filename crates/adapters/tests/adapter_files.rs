@@ -53,6 +53,7 @@ fn adapter(config: AdapterConfig, model_type: &str) -> StoredAdapter {
         model: ModelReference::new(model_type, "some/base", HIDDEN).unwrap(),
         config,
         modules,
+        shared: false,
         layer_norms: BTreeMap::new(),
     }
 }

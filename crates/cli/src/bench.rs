@@ -2,32 +2,32 @@
 //!
 //! What is timed is what the other commands run: the encoder's forward pass, the pass to logits that
 //! `eval` and `predict` make, and the step of `train`'s own loop. Times are medians of repeats after
-//! a first one that warms up; ceilings are the best of several rounds before and after.
+//! a first one that warms up; ceilings the best rates seen between the passes.
 
 mod base;
 mod ceilings;
 mod machine;
+mod passes;
 mod report;
 mod rounds;
 mod training;
 mod workload;
 
-use std::hint::black_box;
 use std::path::PathBuf;
 use std::time::Instant;
 
 use adaptkit::adapters::config::ReductionFactor;
 use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::Activation;
-use adaptkit::encoder::{Empty, Encoder, EncoderConfig, Readout};
-use adaptkit::training::run::predict;
+use adaptkit::encoder::{Encoder, EncoderConfig};
 use clap::Args;
 
 use self::base::Base;
 use self::ceilings::Ceilings;
 use self::machine::Machine;
+use self::passes::Passes;
 use self::report::{Report, Times};
-use self::rounds::Rounds;
+use self::rounds::{Rounds, median};
 use self::training::step_seconds;
 use self::workload::Workload;
 use crate::Common;
@@ -76,8 +76,6 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let base = Base::open(&flags.model)?;
     let shape = EncoderConfig::from_dir(base.path())?;
     let workload = device.run(|| Workload::of(flags, &base, &shape, common))?;
-    common.note("measuring the ceilings");
-    let mut ceilings = Ceilings::of_arithmetic(&device);
     let start = Instant::now();
     let mut encoder = Encoder::load(base.path(), &device, precision)?;
     let load_s = start.elapsed().as_secs_f64();
@@ -85,15 +83,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut model = TaskModel::new(&encoder, &config, &head, 0)?;
 
     common.note(format_args!("measuring the forward pass: {workload}; {device:?}, {precision}"));
-    let forward_s = rounds.seconds(|| {
-        device.run(|| {
-            for batch in &workload.batches {
-                black_box(encoder.forward(batch, Readout::AllTokens, &mut Empty));
-            }
-        });
+    let mut ceilings = Ceilings::default();
+    let passes = rounds.results(|| {
+        ceilings.observe_arithmetic(&device);
+        Passes::measure(&encoder, &model, &workload)
     })?;
-    let operations = rounds.operations(|batch| encoder.time_operations(batch), &workload)?;
-    let logits_s = rounds.seconds(|| drop(predict(&encoder, &model, &workload.rows)))?;
 
     common.note("measuring the training step");
     let start = Instant::now();
@@ -102,9 +96,16 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     drop(base);
     let train_step_s = step_seconds(&encoder, &mut model, &workload, flags.batch, &rounds)?;
     let peak_rss_mb = peak_memory_mb();
-    ceilings.finish(&device);
+    ceilings.observe_memory(&device);
 
-    let times = Times { load_s, forward_s, logits_s, prepare_backward_s, train_step_s, operations };
+    let times = Times {
+        load_s,
+        forward_s: median(passes.iter().map(|passes| passes.forward_s)),
+        logits_s: median(passes.iter().map(|passes| passes.logits_s)),
+        prepare_backward_s,
+        train_step_s,
+        operations: Passes::operations(&passes),
+    };
     let report = Report {
         flags,
         machine: Machine::read(),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use adaptkit::adapters::{AdapterError, ConfigError};
 use adaptkit::compute::ComputeError;
 use adaptkit::encoder::EncoderError;
+use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::training::TrainingError;
+use adaptkit::training::error::Place;
 
 /// A failed command.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,13 @@ pub(crate) enum CliError {
     /// A file that a flag names does not hold what it should.
     #[error("{}: {source}", path.display())]
     BadFile { path: PathBuf, source: Box<TrainingError> },
+    /// A row names an adapter that was not given.
+    #[error(
+        "{place}: the column {} names the adapter {}; --adapter gave {known}",
+        quoted(column),
+        quoted(name)
+    )]
+    NoSuchAdapter { place: Place, column: String, name: String, known: String },
     #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
     /// No base of that name is there.

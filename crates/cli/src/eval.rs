@@ -1,11 +1,15 @@
 //! `adaptkit eval`: an adapter's scores on labelled rows.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use adaptkit::adapters::atomic::write_file;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, MissingLabels, read_examples};
 use adaptkit::training::metrics::MetricSet;
-use adaptkit::training::run::{Dataset, Evaluation, evaluate};
+use adaptkit::training::run::{
+    Dataset, Evaluation, evaluate, evaluate_lowest_dropped, evaluate_spans_dropped,
+};
 use adaptkit::training::tasks::Task;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -13,10 +17,11 @@ use serde_json::{Map, Value, json};
 use crate::Common;
 use crate::breakdown::Breakdown;
 use crate::error::{CliError, output};
+use crate::layer_drops::{self, LayerDrops, Sweep};
 use crate::model_cache::resolve_model;
 use crate::progress::seconds;
 use crate::rows::{self, FileFlags, LabelFlags};
-use crate::task_folder::TaskFolder;
+use crate::task_folder::{TaskFolder, leave_out_lowest};
 
 /// Flags of `adaptkit eval`.
 #[derive(Args)]
@@ -40,6 +45,22 @@ pub(crate) struct Flags {
     labels: LabelFlags,
     #[command(flatten)]
     files: FileFlags,
+    /// The lowest layers to leave the adapter out of: a number, or `sweep` for every number in one
+    /// pass, from none to all
+    #[arg(
+        long,
+        value_name = "none|N|sweep",
+        default_value = "none",
+        conflicts_with = "ablate",
+        help_heading = "AdapterDrop"
+    )]
+    adapterdrop: Dropping,
+    /// Score with the adapter left out of every span of layers, in one pass (Houlsby et al. 2019)
+    #[arg(long, help_heading = "AdapterDrop")]
+    ablate: bool,
+    /// Draw what --adapterdrop sweep or --ablate finds: an SVG picture, or a page if it ends in .html
+    #[arg(long, value_name = "FILE", help_heading = "AdapterDrop")]
+    plot: Option<PathBuf>,
     /// The probability above which a label applies, for sets of labels; as in training by default
     #[arg(long, value_name = "P")]
     threshold: Option<f64>,
@@ -48,31 +69,99 @@ pub(crate) struct Flags {
     max_length: Option<usize>,
 }
 
+/// What `eval --adapterdrop` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dropping {
+    Lowest(usize),
+    Sweep,
+}
+
+impl FromStr for Dropping {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Dropping, String> {
+        match text {
+            "none" => Ok(Dropping::Lowest(0)),
+            "sweep" => Ok(Dropping::Sweep),
+            number => number
+                .parse()
+                .map(Dropping::Lowest)
+                .map_err(|_| "it is none, sweep or a number of layers".to_owned()),
+        }
+    }
+}
+
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
+    let sweep = flags.sweep();
+    if flags.plot.is_some() && sweep.is_none() {
+        let message = "--plot draws what --adapterdrop sweep or --ablate finds; give one of them";
+        return Err(CliError::usage(message));
+    }
     let folder = TaskFolder::read(&flags.adapter)?;
     let space = folder.answer_space(flags.threshold)?;
     let sets = flags.rows(&space, common)?;
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
-    let model = folder.on(&encoder, &flags.model)?;
+    let mut model = folder.on(&encoder, &flags.model)?;
+    if let Dropping::Lowest(layers) = flags.adapterdrop {
+        leave_out_lowest(&mut model, &encoder, layers)?;
+    }
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
     let max_length = folder.max_length(flags.max_length, &encoder);
     let mut results = Map::new();
     let mut breakdowns = Vec::new();
+    let mut tables = Vec::new();
     for set in sets {
         let ScoredSet { suffix, rows, metrics, rows_left_out } = set;
         let tokens =
             device.run(|| rows::tokenise(common, "evaluation", &tokenizer, &rows, max_length))?;
         let data = Dataset { rows: tokens, answers: rows.answers };
-        let evaluation = evaluate(&encoder, &model, &data, &space, metrics)?;
+        let mut drops = None;
+        let evaluation = match sweep {
+            None => evaluate(&encoder, &model, &data, &space, metrics)?,
+            Some(sweep) => {
+                let evaluate_all = match sweep {
+                    Sweep::Lowest => evaluate_lowest_dropped,
+                    Sweep::Spans => evaluate_spans_dropped,
+                };
+                let found = evaluate_all(&encoder, &model, &data, &space, metrics)?;
+                let whole = found[0].evaluation.clone();
+                let layers = encoder.config().num_hidden_layers;
+                let metric = metrics.best_metric();
+                drops = Some(LayerDrops { sweep, drops: found, metric, layers });
+                whole
+            }
+        };
         put(&mut results, suffix, &evaluation, data.len(), rows_left_out);
         breakdowns.extend(
             Breakdown::new(&space, &evaluation.predictions, &data.answers)
                 .map(|breakdown| (suffix, breakdown)),
         );
+        if let Some(drops) = drops {
+            drops.put(&mut results, suffix, data.len());
+            tables.push((suffix, drops, data.len()));
+        }
     }
-    say(results, &breakdowns, common)
+    if let Some(path) = &flags.plot {
+        for (suffix, drops, rows) in &tables {
+            let title = format!("{}{suffix}: {rows} rows", folder.adapter.name);
+            let page = layer_drops::page(path, &title, drops.svg(&title, *rows));
+            write_file(&with_suffix(path, suffix), page.as_bytes())?;
+        }
+    }
+    say(results, &breakdowns, &tables, common)
+}
+
+/// `a.svg` and `_mm` are `a_mm.svg`.
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(suffix);
+    if let Some(ending) = path.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    path.with_file_name(name)
 }
 
 /// Labelled rows to score.
@@ -85,6 +174,14 @@ struct ScoredSet {
 }
 
 impl Flags {
+    fn sweep(&self) -> Option<Sweep> {
+        match (self.ablate, self.adapterdrop) {
+            (true, _) => Some(Sweep::Spans),
+            (false, Dropping::Sweep) => Some(Sweep::Lowest),
+            (false, Dropping::Lowest(_)) => None,
+        }
+    }
+
     fn rows(&self, space: &AnswerSpace, common: &Common) -> Result<Vec<ScoredSet>, CliError> {
         if let (Some(name), Some(folder)) = (&self.task, &self.data) {
             let task = Task::by_name(name)?;
@@ -130,6 +227,7 @@ fn put(
 fn say(
     mut results: Map<String, Value>,
     breakdowns: &[(&str, Breakdown)],
+    tables: &[(&str, LayerDrops, usize)],
     common: &Common,
 ) -> Result<(), CliError> {
     use std::io::Write;
@@ -140,7 +238,7 @@ fn say(
         }
         return writeln!(out, "{}", Value::Object(results)).map_err(output);
     }
-    for (name, value) in &results {
+    for (name, value) in results.iter().filter(|(_, value)| !value.is_array()) {
         let words = match (name.contains("_runtime"), value.as_f64()) {
             (true, Some(x)) => seconds(std::time::Duration::from_secs_f64(x)),
             (_, Some(x)) if x.fract() != 0.0 => format!("{x:.4}"),
@@ -150,6 +248,9 @@ fn say(
     }
     for (suffix, breakdown) in breakdowns {
         write!(out, "\neval{suffix}:\n{breakdown}").map_err(output)?;
+    }
+    for (suffix, drops, rows) in tables {
+        write!(out, "\neval{suffix}:\n{}", drops.table(*rows)).map_err(output)?;
     }
     Ok(())
 }

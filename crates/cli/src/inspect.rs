@@ -69,7 +69,10 @@ fn adapter_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliE
     put("placement", json!(preset.unwrap_or_else(|| "of its own".to_owned())));
     let mut layers: Vec<usize> = adapter.modules.keys().map(|place| place.layer).collect();
     layers.dedup();
-    put("layers", json!(layers));
+    match (adapter.shared, layers.first()) {
+        (true, Some(lowest)) => put("layers", json!(format!("all from {lowest} on, with one"))),
+        _ => put("layers", json!(layers)),
+    };
     let mut sizes: Vec<usize> = adapter.modules.values().map(|m| m.down_bias.len()).collect();
     sizes.dedup();
     put("bottleneck_sizes", json!(sizes));

@@ -1,14 +1,16 @@
 //! `adaptkit predict`: labels for rows, in their order.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use adaptkit::adapters::TaskModel;
 use adaptkit::adapters::atomic::write_file_with;
+use adaptkit::adapters::{TaskModel, Wish};
 use adaptkit::compute::{sigmoid, softmax};
+use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
-use adaptkit::training::run::predict;
+use adaptkit::training::run::predict_wishes;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +18,7 @@ use crate::Common;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::rows::{self, FileFlags};
-use crate::task_folder::TaskFolder;
+use crate::task_folder::{TaskFolder, leave_out_lowest};
 
 /// Flags of `adaptkit predict`.
 #[derive(Args)]
@@ -24,9 +26,16 @@ pub(crate) struct Flags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
     model: String,
-    /// An adapter's directory; several give an object for each in every row
-    #[arg(long, value_name = "DIR", required = true)]
-    adapter: Vec<PathBuf>,
+    /// An adapter's directory; several give an object for each in every row, under the adapter's
+    /// name or the one given here. They share the base's layers below their own
+    #[arg(long, value_name = "[NAME=]DIR", required = true)]
+    adapter: Vec<String>,
+    /// The column that says which adapters label a row: their names, with commas between them
+    #[arg(long, value_name = "COLUMN")]
+    adapter_column: Option<String>,
+    /// The lowest layers to leave adapters out of, all of them or the named one
+    #[arg(long, value_name = "[NAME=]N", value_parser = dropping)]
+    adapterdrop: Vec<Dropping>,
     /// Rows to label: files or patterns, in this order; - is standard input, a text a line
     #[arg(long, value_name = "FILE", default_value = "-", num_args = 1..)]
     input: Vec<PathBuf>,
@@ -57,8 +66,26 @@ enum OutputFormat {
     Tsv,
 }
 
+/// What `--adapterdrop` asks of one adapter, or of all without a name of their own there.
+type Dropping = (Option<String>, usize);
+
+fn dropping(text: &str) -> Result<Dropping, String> {
+    let (name, number) = match text.rsplit_once('=') {
+        Some((name, number)) => (Some(name.to_owned()), number),
+        None => (None, text),
+    };
+    let layers = if number == "none" { Ok(0) } else { number.parse() };
+    let wanted = "it is a number of layers, or NAME=N for one adapter";
+    layers.map(|layers| (name, layers)).map_err(|_| wanted.to_owned())
+}
+
 /// Rows that are labelled at once: enough to sort by length, little enough to hold.
 const ROWS_AT_ONCE: usize = 512;
+
+/// Names in a message.
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(quoted).collect::<Vec<_>>().join(", ")
+}
 
 /// An adapter on the base, ready to label rows.
 struct Labeller {
@@ -69,18 +96,8 @@ struct Labeller {
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    let folders = flags.adapter.iter().map(|dir| TaskFolder::read(dir));
-    let folders = folders.collect::<Result<Vec<_>, _>>()?;
-    for (i, folder) in folders.iter().enumerate() {
-        if folders[..i].iter().any(|other| other.adapter.name == folder.adapter.name) {
-            return Err(CliError::usage(format!(
-                "two adapters are called {:?}, and the output names adapters; label the rows with \
-                 one after the other, or rename one's directory and train it anew",
-                folder.adapter.name
-            )));
-        }
-    }
-    let spaces = folders.iter().map(|folder| folder.answer_space(flags.threshold));
+    let folders = flags.folders()?;
+    let spaces = folders.iter().map(|(_, folder)| folder.answer_space(flags.threshold));
     let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
@@ -88,13 +105,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-    let labellers = folders.iter().zip(spaces).map(|(folder, space)| {
-        Ok(Labeller {
-            name: folder.adapter.name.clone(),
-            model: folder.on(&encoder, &flags.model)?,
-            space,
-            max_length: folder.max_length(flags.max_length, &encoder),
-        })
+    let labellers = folders.into_iter().zip(spaces).map(|((name, folder), space)| {
+        let mut model = folder.on(&encoder, &flags.model)?;
+        leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
+        let max_length = folder.max_length(flags.max_length, &encoder);
+        Ok(Labeller { name, model, space, max_length })
     });
     let labellers = labellers.collect::<Result<Vec<_>, CliError>>()?;
     let session = Session { flags, common, encoder, tokenizer, labellers };
@@ -120,6 +135,48 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 }
 
 impl Flags {
+    /// The adapters with the names that the output has for them.
+    fn folders(&self) -> Result<Vec<(String, TaskFolder)>, CliError> {
+        let mut folders: Vec<(String, TaskFolder)> = Vec::new();
+        for text in &self.adapter {
+            // A directory may have such a sign in its name.
+            let (name, directory) = match text.split_once('=') {
+                Some((name, directory)) if !Path::new(text).exists() => (Some(name), directory),
+                _ => (None, &text[..]),
+            };
+            let folder = TaskFolder::read(Path::new(directory))?;
+            let name = name.map_or_else(|| folder.adapter.name.clone(), str::to_owned);
+            if folders.iter().any(|(other, _)| *other == name) {
+                return Err(CliError::usage(format!(
+                    "two adapters are called {}, and the output names adapters; give one another \
+                     name with --adapter NAME={directory}",
+                    quoted(&name)
+                )));
+            }
+            folders.push((name, folder));
+        }
+        for (name, layers) in &self.adapterdrop {
+            if let Some(name) = name
+                && !folders.iter().any(|(other, _)| other == name)
+            {
+                return Err(CliError::usage(format!(
+                    "--adapterdrop {name}={layers}: no adapter is called {}; there are {}",
+                    quoted(name),
+                    names(folders.iter().map(|(name, _)| &name[..]))
+                )));
+            }
+        }
+        Ok(folders)
+    }
+
+    fn dropped_layers(&self, name: &str) -> usize {
+        let given = |wanted: Option<&str>| {
+            let of = self.adapterdrop.iter().rev().find(|(given, _)| given.as_deref() == wanted);
+            of.map(|(_, layers)| *layers)
+        };
+        given(Some(name)).or_else(|| given(None)).unwrap_or(0)
+    }
+
     fn reader(&self) -> Result<ExampleReader, CliError> {
         let inputs = rows::inputs(&self.input)?;
         self.check_output(&inputs)?;
@@ -128,6 +185,7 @@ impl Flags {
             // JSON lines may bring pairs unasked, as the documentation says.
             columns = columns.with_pair(Column::optional("text_pair"));
         }
+        columns.index = self.adapter_column.as_ref().map(Column::required);
         Ok(ExampleReader::open(&inputs, &columns, &self.files.options())?)
     }
 
@@ -183,29 +241,73 @@ impl Session<'_> {
 
     /// Writes the rows' labels and returns how many rows were cut.
     fn label_rows(&self, rows: &[Example], out: &mut dyn Write) -> Result<usize, CliError> {
-        let mut columns = Vec::new();
-        let mut cut = 0;
-        for labeller in &self.labellers {
-            let tokens = self
-                .encoder
-                .device()
-                .run(|| rows::tokenise_examples(&self.tokenizer, rows, labeller.max_length))?;
+        let asked = rows.iter().map(|row| self.asked(row)).collect::<Result<Vec<_>, _>>()?;
+        // Each text once for each length that a labeller of its own cuts it to.
+        let lengths: BTreeSet<usize> = self.labellers.iter().map(|l| l.max_length).collect();
+        let (mut tokenised, mut cut) = (Vec::new(), 0);
+        let mut first = BTreeMap::new();
+        for length in lengths {
+            let device = self.encoder.device();
+            let tokens = device.run(|| rows::tokenise_examples(&self.tokenizer, rows, length))?;
             cut = cut.max(tokens.iter().filter(|row| row.truncated).count());
-            columns.push(predict(&self.encoder, &labeller.model, &tokens));
+            first.insert(length, tokenised.len());
+            tokenised.extend(tokens);
         }
-        for row in 0..rows.len() {
-            let labelled = self.labellers.iter().zip(&columns);
-            let objects: Vec<(&str, Answer)> = labelled
-                .map(|(l, column)| (&l.name[..], l.answer(&column[row], self.flags.raw_scores)))
+        let wishes = asked.iter().enumerate().flat_map(|(row, models)| {
+            models.iter().map(move |model| (row, *model)).map(|(row, model)| {
+                let row = first[&self.labellers[model].max_length] + row;
+                Wish { row, model, first_layer: 0 }
+            })
+        });
+        let wishes: Vec<Wish> = wishes.collect();
+        let models: Vec<&TaskModel> = self.labellers.iter().map(|l| &l.model).collect();
+        let logits = predict_wishes(&self.encoder, &models, &tokenised, &wishes);
+        let mut logits = logits.into_iter();
+        for models in &asked {
+            let answers: Vec<(usize, Answer)> = models
+                .iter()
+                .zip(logits.by_ref())
+                .map(|(model, z)| {
+                    (*model, self.labellers[*model].answer(&z, self.flags.raw_scores))
+                })
                 .collect();
-            writeln!(out, "{}", self.line(&objects)).map_err(output)?;
+            writeln!(out, "{}", self.line(&answers)).map_err(output)?;
         }
         Ok(cut)
     }
 
+    /// The labellers of a row, by their numbers.
+    fn asked(&self, row: &Example) -> Result<Vec<usize>, CliError> {
+        let Some(column) = &self.flags.adapter_column else {
+            return Ok((0..self.labellers.len()).collect());
+        };
+        let given = row.index.as_deref().unwrap_or_default();
+        let mut asked: Vec<usize> = Vec::new();
+        for name in given.split(',').map(str::trim) {
+            let known = self.labellers.iter().position(|labeller| labeller.name == name);
+            let Some(number) = known else {
+                return Err(CliError::NoSuchAdapter {
+                    place: row.place.clone(),
+                    column: column.clone(),
+                    name: name.to_owned(),
+                    known: names(self.labellers.iter().map(|labeller| &labeller.name[..])),
+                });
+            };
+            if !asked.contains(&number) {
+                asked.push(number);
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Whether answers are named after their adapters.
+    fn named(&self) -> bool {
+        self.labellers.len() > 1 || self.flags.adapter_column.is_some()
+    }
+
     fn header(&self) -> String {
         match &self.labellers[..] {
-            [_] => "label\tscore".to_owned(),
+            [_] if !self.named() => "label\tscore".to_owned(),
             several => {
                 let names: Vec<String> =
                     several.iter().map(|l| format!("{0}_label\t{0}_score", l.name)).collect();
@@ -214,16 +316,21 @@ impl Session<'_> {
         }
     }
 
-    fn line(&self, answers: &[(&str, Answer)]) -> String {
+    fn line(&self, answers: &[(usize, Answer)]) -> String {
         match (self.flags.output_format, answers) {
-            (OutputFormat::Jsonl, [(_, answer)]) => answer.json().to_string(),
+            (OutputFormat::Jsonl, [(_, answer)]) if !self.named() => answer.json().to_string(),
             (OutputFormat::Jsonl, several) => {
-                let objects = several.iter().map(|(name, a)| ((*name).to_owned(), a.json()));
+                let name = |model: usize| self.labellers[model].name.clone();
+                let objects = several.iter().map(|(model, a)| (name(*model), a.json()));
                 Value::Object(objects.collect()).to_string()
             }
+            // A labeller that was not asked leaves its columns empty.
             (OutputFormat::Tsv, answers) => {
-                let fields: Vec<String> = answers.iter().map(|(_, a)| a.tsv()).collect();
-                fields.join("\t")
+                let fields = (0..self.labellers.len()).map(|model| {
+                    let answer = answers.iter().find(|(of, _)| *of == model);
+                    answer.map_or_else(|| "\t".to_owned(), |(_, answer)| answer.tsv())
+                });
+                fields.collect::<Vec<_>>().join("\t")
             }
         }
     }

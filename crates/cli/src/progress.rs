@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use adaptkit::training::TrainingError;
-use adaptkit::training::run::{EpochReport, Observer, StepReport};
+use adaptkit::training::run::{CacheNotice, EpochReport, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::messages::to_stderr;
@@ -77,6 +77,10 @@ impl Observer for TrainingProgress {
     fn resume(&mut self, step: usize) -> Result<(), TrainingError> {
         self.line(format!("continuing after step {step}"));
         self.log.as_ref().map_or(Ok(()), |log| log.resume(step))
+    }
+
+    fn cache(&mut self, notice: &CacheNotice) {
+        self.line(notice.to_string());
     }
 
     fn stop(&self) -> bool {

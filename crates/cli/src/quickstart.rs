@@ -71,6 +71,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         bottleneck: None,
         adapterdrop: AdapterDrop::None,
         robust_draws: RobustDraws::UpTo(None),
+        caching: None,
+        share_adapter: false,
         train_layer_norms: false,
         max_length: None,
         head_dropout: None,

@@ -80,6 +80,22 @@ impl TaskFolder {
     }
 }
 
+/// Leaves a model's adapter out of the lowest layers, as `--adapterdrop` asks.
+pub(crate) fn leave_out_lowest(
+    model: &mut TaskModel,
+    encoder: &Encoder,
+    layers: usize,
+) -> Result<(), CliError> {
+    let all = encoder.config().num_hidden_layers;
+    if layers > all {
+        return Err(CliError::usage(format!(
+            "--adapterdrop asks for {layers} dropped layers, and the encoder has {all}"
+        )));
+    }
+    model.adapter.leave_out_lowest(layers);
+    Ok(())
+}
+
 /// What a base is, for an adapter to remember.
 pub(crate) fn base_reference(encoder: &Encoder, model: &str) -> BaseReference {
     BaseReference {

@@ -13,7 +13,7 @@ use adaptkit::adapters::AdapterConfig;
 use adaptkit::adapters::atomic::StagedDirectory;
 use adaptkit::adapters::config::{Initialisation, ReductionFactor};
 use adaptkit::compute::Activation;
-use adaptkit::training::run::HyperParameters;
+use adaptkit::training::run::{CacheDirectory, HyperParameters, PrefixCaching, StatePrecision};
 use clap::Args;
 
 pub(crate) use self::adapterdrop::{AdapterDrop, RobustDraws};
@@ -23,6 +23,7 @@ pub(crate) use self::plan::Plan;
 use self::run_folder::RunFolder;
 use crate::Common;
 use crate::error::CliError;
+use crate::size::Size;
 use crate::task_folder::own_files;
 use crate::task_rows::RowFlags;
 
@@ -58,6 +59,10 @@ pub(crate) struct Flags {
     /// The bottleneck's size itself
     #[arg(long, value_name = "N", help_heading = "Adapter")]
     bottleneck_size: Option<usize>,
+    /// Use one adapter in all layers, whose gradient is the sum over them (Rücklé et al. 2021);
+    /// Python's library cannot read its files
+    #[arg(long, help_heading = "Adapter")]
+    share_adapter: bool,
     /// Train the base's layer norms too, from the lowest layer with an adapter on, and keep them
     /// with it (Houlsby et al. 2019)
     #[arg(long, help_heading = "Adapter")]
@@ -90,6 +95,32 @@ pub(crate) struct Flags {
     /// How often robust training drops 0, 1, 2, … layers, as weights; evenly by default
     #[arg(long, value_name = "W,…", value_delimiter = ',', help_heading = "AdapterDrop")]
     adapterdrop_weights: Option<Vec<f64>>,
+    /// Memory for the hidden states that enter the lowest layer with an adapter, which later epochs
+    /// begin with: bytes, or a number with KB, MB or GB; 0 keeps none in memory
+    #[arg(long, value_name = "SIZE", default_value = "1GB", help_heading = "AdapterDrop")]
+    cache_budget: Size,
+    /// Keep them in this directory too, beyond the memory and for other runs on the same rows
+    #[arg(long, value_name = "DIR", help_heading = "AdapterDrop")]
+    cache_dir: Option<PathBuf>,
+    /// What the files in that directory may take; those not used for longest are removed
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "10GB",
+        requires = "cache_dir",
+        help_heading = "AdapterDrop"
+    )]
+    cache_dir_budget: Size,
+    /// How training rows' states are kept: bf16, to which they are rounded from the first epoch on,
+    /// or f32, which changes no bit of the result
+    #[arg(
+        long,
+        value_enum,
+        value_name = "PRECISION",
+        default_value_t = CachePrecision::Bf16,
+        help_heading = "AdapterDrop"
+    )]
+    cache_precision: CachePrecision,
     /// Passes over the training rows
     #[arg(
         long,
@@ -158,6 +189,13 @@ pub(crate) struct Flags {
     seed: u64,
 }
 
+/// A [`StatePrecision`].
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum CachePrecision {
+    Bf16,
+    F32,
+}
+
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     StagedDirectory::check(&flags.output_dir, flags.overwrite, &own_files())?;
     flags.check()?;
@@ -185,6 +223,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         bottleneck: flags.bottleneck_size,
         adapterdrop: flags.adapterdrop,
         robust_draws: flags.robust_draws(),
+        caching: Some(flags.caching()),
+        share_adapter: flags.share_adapter,
         train_layer_norms: flags.train_layer_norms,
         kept: Some(kept),
     };
@@ -252,6 +292,18 @@ impl Flags {
             Some(weights) => RobustDraws::Weighted(weights.clone()),
             None => RobustDraws::UpTo(self.adapterdrop_max),
         }
+    }
+
+    fn caching(&self) -> PrefixCaching {
+        let directory = self
+            .cache_dir
+            .as_ref()
+            .map(|path| CacheDirectory { path: path.clone(), budget: self.cache_dir_budget.bytes });
+        let precision = match self.cache_precision {
+            CachePrecision::Bf16 => StatePrecision::Bf16,
+            CachePrecision::F32 => StatePrecision::F32,
+        };
+        PrefixCaching { precision, memory: self.cache_budget.bytes, directory }
     }
 
     fn adapter_config(&self) -> Result<AdapterConfig, CliError> {

@@ -82,6 +82,10 @@ fn workplace() -> (tempfile::TempDir, PathBuf) {
     };
     let topics: Vec<String> = (0..20).map(topic).collect();
     write("topics.jsonl", topics.join("\n"));
+    write("texts.txt", "one text\nanother\n".to_owned());
+    let mixed = ["sms-spam-adapter", "topics", "topics,sms-spam-adapter"];
+    let mixed = mixed.map(|task| format!("{{\"text\":\"a text\",\"task\":\"{task}\"}}\n"));
+    write("mixed.jsonl", mixed.concat());
     let tests: Vec<String> = (0..20).map(|i| format!("{i}\ta man {i}\ta person {i}")).collect();
     write("glue/RTE/test.tsv", format!("index\tsentence1\tsentence2\n{}\n", tests.join("\n")));
     for name in ["glue/RTE/train.tsv", "glue/RTE/dev.tsv"] {

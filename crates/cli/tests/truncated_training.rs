@@ -87,3 +87,73 @@ fn the_files_say_which_layers_were_dropped() {
         }
     }
 }
+
+#[test]
+fn the_cache_is_told_of_and_changes_no_result() {
+    let home = home();
+    let home = home.path();
+    let results = |name: &str| {
+        let mut results = json(home, &format!("{name}/all_results.json"));
+        let fields = results.as_object_mut().expect("an object");
+        fields.retain(|name, _| {
+            !(name.contains("second") || name.contains("runtime") || name == "peak_memory_mb")
+        });
+        results
+    };
+    // The tiny tokenizer makes the same tokens of many of the 40 rows, which share what is kept.
+    let cases: [(&str, &[&str], &[&str]); 4] = [
+        ("none", &["--cache-budget", "0"], &[]),
+        (
+            "memory",
+            &["--cache-precision", "f32"],
+            &["keeping the hidden states that enter layer 2 as f32: 1 MB", "14 computed"],
+        ),
+        (
+            "file",
+            &["--cache-precision", "f32", "--cache_dir", "states", "--cache-budget", "1KB"],
+            &["; files in states", "14 computed"],
+        ),
+        (
+            "again",
+            &["--cache-precision", "f32", "--cache-dir", "states", "--seed", "0"],
+            &["the hidden states of 80 rows were found, those of 0 computed"],
+        ),
+    ];
+    for (name, flags, told) in cases {
+        let output = train(home, name, &[&["--adapterdrop", "2"], flags].concat());
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.iter().all(|told| words.contains(told)), "{name}: {words}");
+        assert_eq!(words.contains("hidden states"), !told.is_empty(), "{name}: {words}");
+        assert_eq!(results(name), results("none"), "{name}");
+    }
+    let rounded = train(home, "rounded", &["--adapterdrop", "2"]);
+    let words = String::from_utf8_lossy(&rounded.stderr).into_owned();
+    assert!(words.contains("as bf16"), "{words}");
+    assert_ne!(results("rounded"), results("none"));
+}
+
+#[test]
+fn a_shared_adapter_is_kept_once_and_used_again() {
+    let home = home();
+    let home = home.path();
+    train(home, "shared", &["--share-adapter", "--adapterdrop", "1", "--reduction-factor", "1.33"]);
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_adaptkit"))
+            .args(arguments)
+            .args(["--json", "--quiet"])
+            .current_dir(home)
+            .output()
+            .expect("the command");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        serde_json::from_str::<Value>(text.lines().next().expect("a line")).expect("JSON")
+    };
+    let facts = run(&["inspect", "shared"]);
+    assert_eq!(facts["layers"], "all from 1 on, with one");
+    assert_eq!(facts["parameters"], 2 * 32 * 24 + 32 + 24);
+    let model = golden_dir("bert").join("model");
+    let model = model.to_str().expect("a path in UTF-8");
+    let rows = ["--validation-file", "rows.csv"];
+    let scores = run(&[&["eval", "--model", model, "--adapter", "shared"][..], &rows[..]].concat());
+    assert!(scores["eval_accuracy"].is_f64(), "{scores}");
+}

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use adaptkit_kernels::{Isa, Precision};
+use rayon::prelude::*;
 
 use crate::{ComputeError, Tensor};
 
@@ -67,6 +68,12 @@ impl Device {
     /// Runs `f` on a thread of the device, so that the operations it calls need not change threads.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.0.pool.install(f)
+    }
+
+    /// `f` of each item, on the device's threads: for operations that are too small to keep all
+    /// threads busy one after another.
+    pub fn map<T: Send, R: Send>(&self, items: Vec<T>, f: impl Fn(T) -> R + Send + Sync) -> Vec<R> {
+        self.run(|| items.into_par_iter().with_max_len(1).map(f).collect())
     }
 
     /// Threads that operations run on.

@@ -1,5 +1,6 @@
 //! Ragged batches' offsets, picking rows, and embedding tables.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use adaptkit_kernels::elementwise;
@@ -36,6 +37,23 @@ impl RowOffsets {
         &self.0
     }
 
+    /// The tokens of a range of rows.
+    ///
+    /// # Panics
+    /// If the range is not within the rows.
+    pub fn tokens_of(&self, rows: Range<usize>) -> Range<usize> {
+        self.0[rows.start]..self.0[rows.end]
+    }
+
+    /// A range of rows by itself.
+    ///
+    /// # Panics
+    /// If the range is not within the rows.
+    pub fn range(&self, rows: Range<usize>) -> RowOffsets {
+        let first = self.0[rows.start];
+        RowOffsets(self.0[rows.start..=rows.end].iter().map(|end| end - first).collect())
+    }
+
     /// The first token of each row.
     pub fn first_tokens(&self) -> &[usize] {
         &self.0[..self.rows()]
@@ -50,6 +68,33 @@ impl Tensor {
     pub fn gather_rows(&self, rows: &[usize]) -> Tensor {
         let mut out = self.device().uninitialised(rows.len(), self.columns());
         elementwise::gather_rows(self.values(), self.columns(), rows, out.values_mut());
+        out
+    }
+
+    /// The rows of a range.
+    ///
+    /// # Panics
+    /// If the range is not within the rows.
+    pub fn row_range(&self, rows: Range<usize>) -> Tensor {
+        let numbers = rows.start * self.columns()..rows.end * self.columns();
+        self.device().tensor(rows.len(), self.columns(), &self.values()[numbers])
+    }
+
+    /// The rows of several tensors, one after another.
+    ///
+    /// # Panics
+    /// If there is none, or they differ in their columns.
+    pub fn stacked(parts: &[Tensor]) -> Tensor {
+        let columns = parts[0].columns();
+        let rows = parts.iter().map(Tensor::rows).sum();
+        let mut out = parts[0].device().uninitialised(rows, columns);
+        let mut rest = out.values_mut();
+        for part in parts {
+            assert_eq!(part.columns(), columns);
+            let (to, after) = rest.split_at_mut(part.values().len());
+            to.copy_from_slice(part.values());
+            rest = after;
+        }
         out
     }
 

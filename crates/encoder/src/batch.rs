@@ -29,6 +29,17 @@ impl RaggedBatch {
         RaggedBatch { ids, type_ids, offsets: RowOffsets::from_lengths(lengths) }
     }
 
+    /// The named rows, each as often as it is named, in this order.
+    ///
+    /// # Panics
+    /// If one does not exist.
+    pub fn select(&self, rows: &[usize]) -> RaggedBatch {
+        RaggedBatch::new(rows.iter().map(|row| {
+            let tokens = self.offsets.tokens_of(*row..row + 1);
+            (&self.ids[tokens.clone()], &self.type_ids[tokens])
+        }))
+    }
+
     /// Rows.
     pub fn rows(&self) -> usize {
         self.offsets.rows()

@@ -17,6 +17,7 @@ mod load;
 mod model;
 mod operations;
 mod place;
+mod prefix;
 mod random_bert;
 mod sites;
 mod tokenizer;

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use adaptkit_adapters::AdapterError;
+use adaptkit_encoder::EncoderError;
 pub(crate) use adaptkit_encoder::foreign_text::quoted;
 
 /// How many names a message lists before it only counts the rest.
@@ -473,6 +474,19 @@ pub enum TrainingError {
         /// What was asked for.
         probability: f64,
     },
+    /// A file of the prefix cache cannot be used.
+    #[error("cannot {doing} the prefix cache {}: {source}", path.display())]
+    PrefixCache {
+        /// What failed.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The base's files could not be read again.
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
     /// A weight of robust training is no weight.
     #[error(
         "the weight of {n} dropped layer{} is {weight}, it must be a number not below 0",

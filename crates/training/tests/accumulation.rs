@@ -73,7 +73,7 @@ fn run(options: &HyperParameters) -> (Vec<(f64, f64)>, usize, Vec<f32>) {
     let (space, mut steps) = (AnswerSpace::Classes(labels), Steps(Vec::new()));
     let task = (&space, MetricSet::Accuracy);
     let sets = (&data, &data);
-    let ending = train(&encoder, &mut model, sets, task, options, None, &mut steps);
+    let ending = train(&encoder, &mut model, sets, task, options, None, None, &mut steps);
     let Ok(Ending::Finished(outcome)) = ending else { panic!("{ending:?}") };
     let mut parameters = Vec::new();
     model.visit(&mut |_, _, parameter| parameters.extend(parameter.value().to_vec()));

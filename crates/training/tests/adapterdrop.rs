@@ -12,7 +12,7 @@ use adaptkit_testkit::{Golden, Report, golden_dir};
 use adaptkit_training::TrainingError;
 use adaptkit_training::run::{HyperParameters, RobustDrop};
 
-use small_task::{LAYERS, Watch, options, run, run_kept};
+use small_task::{LAYERS, SmallRun, Watch, options};
 
 /// The gradients of a pass by owner and name; `None` where there is none.
 type Gradients = Vec<(Owner, String, Option<Vec<f32>>)>;
@@ -93,9 +93,9 @@ fn robust() -> HyperParameters {
 
 #[test]
 fn robust_training_drops_what_it_drew() {
-    let (mut watch, plain) = (Watch::default(), run(&options(), &mut Watch::default()));
-    let trained = run(&robust(), &mut watch);
-    assert_ne!(trained, plain);
+    let mut watch = Watch::default();
+    let trained = SmallRun::new(robust()).run(&mut watch).expect("a run");
+    assert_ne!(trained, Some(SmallRun::new(options()).trained()));
     let drop = robust().robust_drop.expect("robust");
     let drawn: Vec<_> = (0..watch.steps.len()).map(|step| drop.draw(robust().seed, step)).collect();
     let told: Vec<_> = watch.steps.iter().map(|step| step.dropped_layers).collect();
@@ -105,19 +105,19 @@ fn robust_training_drops_what_it_drew() {
 
 #[test]
 fn a_robust_run_continues_to_the_same_bits() {
-    let whole = run(&robust(), &mut Watch::default());
+    let whole = SmallRun::new(robust()).trained();
     for stop in [1, 5, 8, 13] {
         let home = tempfile::tempdir().expect("a folder");
-        let file = home.path().join("checkpoint");
+        let file = Some(home.path().join("checkpoint"));
+        let kept = SmallRun { file, ..SmallRun::new(robust()) };
         let mut watch = Watch { stop_after: Some(stop), ..Watch::default() };
-        assert!(run_kept(&robust(), &mut watch, &file).expect("a run").is_none(), "{stop}");
-        let continued = run_kept(&robust(), &mut Watch::default(), &file).expect("the rest");
-        assert_eq!(continued.as_ref(), Some(&whole), "stopped after {stop}");
+        assert!(kept.run(&mut watch).expect("a run").is_none(), "stopped after {stop}");
         // Another draw is another run.
-        assert!(run_kept(&robust(), &mut watch, &file).is_ok());
-        let error = run_kept(&options(), &mut Watch::default(), &file).unwrap_err();
+        let other = SmallRun { options: options(), ..kept.clone() };
+        let error = other.run(&mut Watch::default()).unwrap_err();
         assert!(matches!(&error, TrainingError::OtherRun { .. }), "{error}");
         assert!(error.to_string().contains("robust_drop was [1.0,1.0,2.0]"), "{error}");
+        assert_eq!(kept.trained(), whole, "stopped after {stop}");
     }
 }
 
@@ -129,15 +129,13 @@ fn robust_training_with_early_stopping_ends_early() {
         ..robust()
     };
     let mut watch = Watch::default();
-    run(&options, &mut watch);
+    SmallRun::new(options).run(&mut watch).expect("a run");
     assert_eq!(watch.epochs, 2);
 }
 
 #[test]
 fn dropping_every_layer_is_refused() {
     let options = HyperParameters { robust_drop: Some(RobustDrop::uniform(LAYERS)), ..options() };
-    let home = tempfile::tempdir().expect("a folder");
-    let file = home.path().join("checkpoint");
-    let error = run_kept(&options, &mut Watch::default(), &file).unwrap_err().to_string();
+    let error = SmallRun::new(options).run(&mut Watch::default()).unwrap_err().to_string();
     assert!(error.contains("the encoder has 3 layers, of which at most 2"), "{error}");
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::metadata::{ModelReference, check_name, vintage};
 use super::tensor_names::TensorNames;
 use super::tensors::{TensorFile, write_tensors};
-use super::{ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, json, layer_norms};
+use super::{ADAPTER_CONFIG, ADAPTER_PICKLE, ADAPTER_WEIGHTS, SHARED_WEIGHTS, json, layer_norms};
 use crate::config::{AdapterConfig, Scaling};
 use crate::error::{AdapterError, ConfigError, quoted, shown};
 
@@ -61,8 +61,10 @@ pub struct StoredAdapter {
     pub config: AdapterConfig,
     /// The encoder it was made for.
     pub model: ModelReference,
-    /// Its modules by place.
+    /// Its modules by place; of an adapter that all layers share, those of the lowest layer.
     pub modules: BTreeMap<Place, StoredBottleneck>,
+    /// Whether all layers that the configuration names use the same modules, one at each site.
+    pub shared: bool,
     /// Layer norms of the encoder that were trained with it and stand in for the encoder's own.
     pub layer_norms: BTreeMap<Place, StoredNorm>,
 }
@@ -170,7 +172,8 @@ impl StoredAdapter {
             let architecture = format!("{}, made by PEFT", shown(Some(method)));
             return Err(wrong_config(ConfigError::UnsupportedArchitecture { architecture }));
         }
-        let file = TensorFile::open(directory, &[ADAPTER_WEIGHTS, ADAPTER_PICKLE])?;
+        let candidates = [ADAPTER_WEIGHTS, ADAPTER_PICKLE, SHARED_WEIGHTS];
+        let file = TensorFile::open(directory, &candidates)?;
         let file = file.ok_or_else(|| AdapterError::MissingFile {
             path: directory.to_path_buf(),
             expected: "adapter.safetensors or pytorch_adapter.bin",
@@ -189,8 +192,15 @@ impl StoredAdapter {
         };
         let config = config.map_err(wrong_config)?;
         let modules = read_modules(&file, &tensor_names, &config, &model)?;
+        let shared = file.path.ends_with(SHARED_WEIGHTS);
+        let lowest = modules.keys().next().map(|place| place.layer);
+        if let Some(place) = modules.keys().find(|place| shared && Some(place.layer) != lowest) {
+            let names = TensorNames::of(&model.model_type)?;
+            let name = names.name(*place, &name, "adapter_up.weight");
+            return Err(file.unexpected(&name, "all layers share the lowest one's modules"));
+        }
         let layer_norms = layer_norms::read(directory, &model)?;
-        Ok(StoredAdapter { name, config, model, modules, layer_norms })
+        Ok(StoredAdapter { name, config, model, modules, shared, layer_norms })
     }
 
     /// Writes the adapter's files into `directory`, which exists or is created; each of them
@@ -210,7 +220,9 @@ impl StoredAdapter {
                 tensors.push((names.name(place, &self.name, part), shape, values));
             }
         }
-        write_tensors(&directory.join(ADAPTER_WEIGHTS), tensors)?;
+        // Under another name, lest the library load one layer and leave the others random.
+        let file = if self.shared { SHARED_WEIGHTS } else { ADAPTER_WEIGHTS };
+        write_tensors(&directory.join(file), tensors)?;
         layer_norms::write(directory, &self.model, &self.layer_norms)?;
         let around = self.model.around(&self.name, self.config.to_json())?;
         json::write(&directory.join(ADAPTER_CONFIG), around)
@@ -233,8 +245,13 @@ impl StoredAdapter {
         self.model.check("adapter", &self.name, model_type, hidden_size)?;
         let highest = [self.modules.keys().next_back(), self.layer_norms.keys().next_back()];
         let made_for = highest.iter().flatten().map(|place| place.layer + 1).max().unwrap_or(0);
+        let mut places = self.config.places(layers);
         let fits = made_for <= layers
-            && self.config.places(layers).all(|place| self.modules.contains_key(&place));
+            && match self.shared {
+                // Those of the lowest layer are there, if reading was satisfied.
+                true => places.next().is_none_or(|place| self.modules.contains_key(&place)),
+                false => places.all(|place| self.modules.contains_key(&place)),
+            };
         if !fits {
             return Err(AdapterError::WrongBase {
                 what: "adapter",

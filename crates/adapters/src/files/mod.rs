@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `adapter_config.json` | [`AdapterConfig`](crate::config::AdapterConfig), the adapter's name, the encoder's type and width |
 //! | `adapter.safetensors` or `pytorch_adapter.bin` | the adapter's tensors |
+//! | `shared_adapter.safetensors` | instead: the tensors that all layers share, under their names in the lowest; the library knows no such adapter |
 //! | `head_config.json` | the head's shape and its labels |
 //! | `model_head.safetensors` or `pytorch_model_head.bin` | the head's tensors |
 //! | `layer_norms.safetensors` | layer norms of the encoder that were trained too; the library ignores the file |
@@ -40,6 +41,8 @@ pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 pub const ADAPTER_WEIGHTS: &str = "adapter.safetensors";
 /// The adapter's tensors, as the library writes them unless asked otherwise.
 pub const ADAPTER_PICKLE: &str = "pytorch_adapter.bin";
+/// The tensors of an adapter that all layers share.
+pub const SHARED_WEIGHTS: &str = "shared_adapter.safetensors";
 /// The head's configuration.
 pub const HEAD_CONFIG: &str = "head_config.json";
 /// The head's tensors, as they are written.
@@ -53,10 +56,11 @@ pub const PROVENANCE: &str = "adaptkit.json";
 pub const LAYER_NORMS: &str = "layer_norms.safetensors";
 
 /// Every file that an adapter's directory may consist of: what may be overwritten.
-pub const ADAPTER_DIRECTORY: [&str; 8] = [
+pub const ADAPTER_DIRECTORY: [&str; 9] = [
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     ADAPTER_PICKLE,
+    SHARED_WEIGHTS,
     HEAD_CONFIG,
     HEAD_WEIGHTS,
     HEAD_PICKLE,

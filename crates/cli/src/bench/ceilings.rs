@@ -6,6 +6,7 @@ use adaptkit::compute::{Device, Precision};
 const MEMORY: usize = 512 << 20;
 
 /// The machine's ceilings on the threads in use.
+#[derive(Default)]
 pub(super) struct Ceilings {
     /// Operations a second in each precision, in the order of [`Precision::ALL`].
     arithmetic: [f64; Precision::ALL.len()],
@@ -14,21 +15,17 @@ pub(super) struct Ceilings {
 }
 
 impl Ceilings {
-    /// Measures the arithmetic's. The memory's come later, by [`Ceilings::finish`], since what is
-    /// read for it would count as memory of the model.
-    pub(super) fn of_arithmetic(device: &Device) -> Ceilings {
-        let arithmetic = Precision::ALL.map(|precision| device.multiply_add_ceiling(precision));
-        Ceilings { arithmetic, memory: 0.0 }
+    /// Measures the arithmetic's. The machine may be busy with others' work now and not later: the
+    /// highest rate of all calls is the ceiling.
+    pub(super) fn observe_arithmetic(&mut self, device: &Device) {
+        for (rate, precision) in self.arithmetic.iter_mut().zip(Precision::ALL) {
+            *rate = rate.max(device.multiply_add_ceiling(precision));
+        }
     }
 
-    /// Measures the memory's, and the arithmetic's again: a machine that was busy with others' work
-    /// before the model ran may not be after it, and the higher rate is the ceiling.
-    pub(super) fn finish(&mut self, device: &Device) {
-        let again = Ceilings::of_arithmetic(device);
-        for (rate, again) in self.arithmetic.iter_mut().zip(again.arithmetic) {
-            *rate = rate.max(again);
-        }
-        self.memory = device.memory_ceiling(MEMORY);
+    /// Measures the memory's: in the end, since what is read would count as memory of the model.
+    pub(super) fn observe_memory(&mut self, device: &Device) {
+        self.memory = self.memory.max(device.memory_ceiling(MEMORY));
     }
 
     /// Operations a second of multiply-adds in this precision.

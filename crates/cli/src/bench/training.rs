@@ -47,7 +47,7 @@ pub(super) fn step_seconds(
     let mut epochs = EpochTimes { rounds, seconds: Vec::new() };
     let sets = (&train_set, &validation);
     let answers = (&space, MetricSet::for_kind(AnswerKind::Class));
-    let ending = train(encoder, model, sets, answers, &options, None, &mut epochs)?;
+    let ending = train(encoder, model, sets, answers, &options, None, None, &mut epochs)?;
     if let Ending::Stopped { .. } = ending {
         rounds.check()?;
     }

@@ -15,6 +15,7 @@ pub(super) struct ModelCard<'a> {
     /// The adapter's configuration under the library's names.
     pub(super) config: &'a Value,
     pub(super) adapterdrop: AdapterDrop,
+    pub(super) share_adapter: bool,
     pub(super) train_layer_norms: bool,
     /// The run's hyper-parameters.
     pub(super) training: &'a Map<String, Value>,
@@ -43,6 +44,9 @@ impl ModelCard<'_> {
             count("trained_parameters"),
             count("base_parameters"),
         );
+        if self.share_adapter {
+            card += "; all layers share one adapter (`shared_adapter.safetensors`)";
+        }
         if self.train_layer_norms {
             card += "; the encoder's layer norms were trained too (`layer_norms.safetensors`)";
         }
@@ -72,8 +76,10 @@ impl ModelCard<'_> {
         }
         card += "\n## Use\n\n```sh\n";
         card += "adaptkit predict --model BASE --adapter DIRECTORY --input texts.txt\n```\n\n";
-        card += "With Python's `adapters` library: `model.load_adapter(DIRECTORY, \
-                 use_safetensors=True)`.\n";
+        if !self.share_adapter {
+            card += "With Python's `adapters` library: `model.load_adapter(DIRECTORY, \
+                     use_safetensors=True)`.\n";
+        }
         card += "\n## Training\n\n| setting | value |\n|---|---|\n";
         for (name, value) in self.training {
             card += &format!("| {name} | {} |\n", shown(value));
@@ -127,6 +133,7 @@ mod tests {
             labels: &labels,
             config: &config,
             adapterdrop: AdapterDrop::Layers(5),
+            share_adapter: false,
             train_layer_norms: false,
             training: training.as_object().expect("an object"),
             results: results.as_object().expect("an object"),
@@ -148,6 +155,9 @@ mod tests {
         assert!(!text.contains("eval_runtime"));
         (card.train_layer_norms, card.adapterdrop) = (true, AdapterDrop::Robust);
         assert!(card.text().contains("(robust)"));
+        card.share_adapter = true;
+        assert!(card.text().contains("shared_adapter.safetensors"));
+        assert!(!card.text().contains("use_safetensors=True"));
         assert!(card.text().contains("layer_norms.safetensors"));
     }
 }

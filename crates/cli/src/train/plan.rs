@@ -8,7 +8,7 @@ use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit::compute::{Activation, Precision};
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
-use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, train};
+use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, PrefixCaching, train};
 use serde_json::{Map, Value, json};
 
 use super::adapterdrop::{AdapterDrop, RobustDraws};
@@ -37,6 +37,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) adapterdrop: AdapterDrop,
     /// What robust training draws from.
     pub(crate) robust_draws: RobustDraws,
+    /// The room for what enters the lowest layer with an adapter, if it is to be kept.
+    pub(crate) caching: Option<PrefixCaching>,
+    /// Whether all layers use one adapter.
+    pub(crate) share_adapter: bool,
     /// Whether the base's layer norms are trained too.
     pub(crate) train_layer_norms: bool,
     /// 128 by default, or what the model takes if that is less.
@@ -91,6 +95,9 @@ impl Plan<'_> {
         let head =
             HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
         let mut model = TaskModel::new(&encoder, &self.config, &head, self.options.seed)?;
+        if self.share_adapter {
+            model.share_across_layers(&encoder, &self.config)?;
+        }
         if self.train_layer_norms {
             model.train_layer_norms(&encoder);
         }
@@ -116,8 +123,9 @@ impl Plan<'_> {
         let facts = self.facts(precision);
         let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts));
         let keeping = keeping.as_ref();
+        let (options, caching) = (&self.options, self.caching.as_ref());
         let ending =
-            train(&encoder, &mut model, sets, answers, &self.options, keeping, &mut progress);
+            train(&encoder, &mut model, sets, answers, options, keeping, caching, &mut progress);
         drop(progress);
         if let (Err(_), Some(kept)) = (&ending, &self.kept) {
             kept.leave()?;
@@ -142,6 +150,7 @@ impl Plan<'_> {
     fn facts(&self, precision: Precision) -> Map<String, Value> {
         let mut facts = Map::new();
         facts.insert("adapter".into(), self.config.to_json());
+        facts.insert("share_adapter".into(), self.share_adapter.into());
         facts.insert("train_layer_norms".into(), self.train_layer_norms.into());
         facts.insert("precision".into(), format!("{precision:?}").into());
         facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
@@ -227,6 +236,7 @@ impl Plan<'_> {
             labels: &provenance.labels,
             config: &self.config.to_json(),
             adapterdrop: self.adapterdrop,
+            share_adapter: self.share_adapter,
             train_layer_norms: self.train_layer_norms,
             training: &provenance.training,
             results,

@@ -354,8 +354,8 @@ fn an_adapter_s_head_and_record() {
             "two of one name",
             |_| (),
             TWO,
-            "error: two adapters are called \"seq_bn\", and the output names adapters; label the \
-             rows with one after the other, or rename one's directory and train it anew\n\
+            "error: two adapters are called \"seq_bn\", and the output names adapters; give one \
+             another name with --adapter NAME=adapter\n\
              hint: see `adaptkit help`",
         ),
         usage(

@@ -153,6 +153,16 @@ fn flags_out_of_range() {
             "error: --adapterdrop-max is for --adapterdrop robust",
         ),
         (
+            &["--cache-budget", "much"],
+            2,
+            "error: invalid value 'much' for '--cache-budget <SIZE>': a size is a number of bytes",
+        ),
+        (
+            &["--adapterdrop", "1", "--cache-dir", "rows.csv"],
+            1,
+            "error: cannot make the folder of the prefix cache rows.csv/",
+        ),
+        (
             &["--non-linearity", "wings"],
             2,
             "error: --non-linearity is 'wings'; known are linear, relu, relu6, leakyrelu, \

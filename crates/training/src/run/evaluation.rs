@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adaptkit_adapters::TaskModel;
+use adaptkit_adapters::{Entry, TaskModel, Wish, logits_of_wishes};
 use adaptkit_compute::Tensor;
 use adaptkit_encoder::{Encoder, TokenisedRow};
 
@@ -13,6 +13,9 @@ use crate::metrics::{MetricSet, Scores};
 
 /// Tokens in a batch of an evaluation: enough to fill the kernels, little enough to stay small.
 pub const EVALUATION_TOKENS: usize = 1024;
+
+/// Tokens of a batch that branches, over all branches.
+const BRANCHED_TOKENS: usize = 4096;
 
 /// What an evaluation found.
 #[derive(Clone, Debug)]
@@ -29,10 +32,59 @@ pub struct Evaluation {
 
 /// Logits of every row, in the rows' order.
 pub fn predict(encoder: &Encoder, model: &TaskModel, rows: &[TokenisedRow]) -> Vec<Vec<f32>> {
+    let enter = &mut |picked: &[usize]| Entry::embedded(encoder, &batch(rows, picked));
+    predict_from(encoder, model, rows, enter)
+}
+
+/// The logits of each wish, whose rows are among `rows`, in the wishes' order: many tasks on a row
+/// and rows of many tasks in one pass, with the bits that each has alone.
+///
+/// # Panics
+/// If a wish's row or model does not exist.
+pub fn predict_wishes(
+    encoder: &Encoder,
+    models: &[&TaskModel],
+    rows: &[TokenisedRow],
+    wishes: &[Wish],
+) -> Vec<Vec<f32>> {
+    let mut of_row: Vec<Vec<usize>> = vec![Vec::new(); rows.len()];
+    for (number, wish) in wishes.iter().enumerate() {
+        of_row[wish.row].push(number);
+    }
+    // A batch is as large as what it branches into.
+    let asked: Vec<usize> = (0..rows.len()).filter(|row| !of_row[*row].is_empty()).collect();
+    let sizes: Vec<usize> =
+        asked.iter().map(|row| rows[*row].ids.len() * of_row[*row].len()).collect();
+    let mut logits = vec![Vec::new(); wishes.len()];
+    for picked in token_batches(&sizes, BRANCHED_TOKENS) {
+        let picked: Vec<usize> = picked.into_iter().map(|i| asked[i]).collect();
+        let numbers: Vec<usize> =
+            picked.iter().flat_map(|row| of_row[*row].iter().copied()).collect();
+        let places = picked.iter().enumerate();
+        let wishes: Vec<Wish> = places
+            .flat_map(|(place, row)| {
+                of_row[*row].iter().map(move |number| Wish { row: place, ..wishes[*number] })
+            })
+            .collect();
+        let answers = logits_of_wishes(encoder, models, &batch(rows, &picked), &wishes);
+        for (number, answer) in numbers.into_iter().zip(answers) {
+            logits[number] = answer;
+        }
+    }
+    logits
+}
+
+/// The same, where `enter` says what enters which layer of picked rows.
+fn predict_from(
+    encoder: &Encoder,
+    model: &TaskModel,
+    rows: &[TokenisedRow],
+    enter: &mut dyn FnMut(&[usize]) -> Entry,
+) -> Vec<Vec<f32>> {
     let lengths: Vec<usize> = rows.iter().map(|row| row.ids.len()).collect();
     let mut logits = vec![Vec::new(); rows.len()];
     for picked in token_batches(&lengths, EVALUATION_TOKENS) {
-        let out = model.logits(encoder, &batch(rows, &picked));
+        let out = model.logits_from(encoder, &batch(rows, &picked), enter(&picked));
         let columns = out.columns();
         for (row, values) in picked.iter().zip(out.to_vec().chunks_exact(columns)) {
             logits[*row] = values.to_vec();
@@ -52,15 +104,42 @@ pub fn evaluate(
     space: &AnswerSpace,
     metrics: MetricSet,
 ) -> Result<Evaluation, TrainingError> {
+    let enter = &mut |picked: &[usize]| Entry::embedded(encoder, &batch(&data.rows, picked));
+    evaluate_from(encoder, model, data, space, metrics, enter)
+}
+
+/// The same, where `enter` says what enters which layer of picked rows.
+pub(super) fn evaluate_from(
+    encoder: &Encoder,
+    model: &TaskModel,
+    data: &Dataset,
+    space: &AnswerSpace,
+    metrics: MetricSet,
+    enter: &mut dyn FnMut(&[usize]) -> Entry,
+) -> Result<Evaluation, TrainingError> {
     let start = Instant::now();
-    let logits = predict(encoder, model, &data.rows);
+    let logits = predict_from(encoder, model, &data.rows, enter);
+    let evaluation = score(encoder, model, data, space, metrics, &logits, Duration::ZERO)?;
+    Ok(Evaluation { took: start.elapsed(), ..evaluation })
+}
+
+/// What a model's logits of each row are worth.
+pub(super) fn score(
+    encoder: &Encoder,
+    model: &TaskModel,
+    data: &Dataset,
+    space: &AnswerSpace,
+    metrics: MetricSet,
+    logits: &[Vec<f32>],
+    took: Duration,
+) -> Result<Evaluation, TrainingError> {
     let outputs = model.head.outputs();
     let flat = encoder.device().tensor(logits.len(), outputs, &logits.concat());
     let all: Vec<usize> = (0..data.len()).collect();
     let (loss, _) = loss(&flat, &data.answers, &all);
-    let predictions = answers(&logits, space);
+    let predictions = answers(logits, space);
     let scores = metrics.compute(&predictions, &data.answers, space.outputs())?;
-    Ok(Evaluation { loss, scores, predictions, took: start.elapsed() })
+    Ok(Evaluation { loss, scores, predictions, took })
 }
 
 /// The answers that logits stand for: the largest one, those that pass the threshold, or the value itself.

@@ -8,14 +8,18 @@
 mod batches;
 mod checkpoint;
 mod evaluation;
+mod layer_drops;
 mod optimiser;
 mod options;
+mod prefix_cache;
 mod robust;
 mod training;
 
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
-pub use evaluation::{EVALUATION_TOKENS, Evaluation, answers, evaluate, predict};
+pub use evaluation::{EVALUATION_TOKENS, Evaluation, answers, evaluate, predict, predict_wishes};
+pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
+pub use prefix_cache::{CacheDirectory, CacheNotice, PrefixCaching, StatePrecision};
 pub use robust::RobustDrop;
 pub use training::{Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train};

@@ -10,9 +10,10 @@ use serde_json::{Map, Value};
 
 use super::batches::{BatchSize, Dataset, batch, length_grouped_batches, token_batches};
 use super::checkpoint::{CheckpointFile, Progress};
-use super::evaluation::{self, Evaluation, evaluate};
+use super::evaluation::{self, Evaluation, evaluate_from};
 use super::optimiser::Optimiser;
 use super::options::{HyperParameters, linear_schedule};
+use super::prefix_cache::{CacheNotice, Part, PrefixCache, PrefixCaching, entry_layer};
 use crate::TrainingError;
 use crate::data::{AnswerSpace, Threshold};
 use crate::metrics::{MetricSet, higher_is_better};
@@ -76,6 +77,8 @@ pub trait Observer {
     /// # Errors
     /// What the observer fails on ends the run.
     fn resume(&mut self, step: usize) -> Result<(), TrainingError>;
+    /// What the prefix cache has to tell.
+    fn cache(&mut self, _notice: &CacheNotice) {}
     /// Whether the run is to end as soon as it can be continued from there: after the current
     /// step, or after the evaluation if that was an epoch's last.
     fn stop(&self) -> bool;
@@ -130,11 +133,13 @@ pub struct Outcome {
 
 /// Trains `model` on `train`, evaluating on `validation` after each epoch.
 ///
-/// With `keeping`, a run that is interrupted at any moment continues to the same bits.
+/// With `keeping`, a run that is interrupted at any moment continues to the same bits. With
+/// `caching`, what enters the lowest layer with an adapter is kept for later epochs.
 ///
 /// # Errors
 /// A loss that is not finite, with its step; nothing to train or validate on; a checkpoint that
-/// cannot be written or is not this run's; robust training that would drop every layer.
+/// cannot be written or is not this run's; robust training that would drop every layer; a folder
+/// for the prefix cache that cannot be used.
 pub fn train(
     encoder: &Encoder,
     model: &mut TaskModel,
@@ -142,6 +147,7 @@ pub fn train(
     (space, metrics): (&AnswerSpace, MetricSet),
     options: &HyperParameters,
     keeping: Option<&Keeping>,
+    caching: Option<&PrefixCaching>,
     observer: &mut dyn Observer,
 ) -> Result<Ending, TrainingError> {
     let layers = encoder.config().num_hidden_layers;
@@ -156,10 +162,27 @@ pub fn train(
         BatchSize::Tokens(_) => (0..options.epochs).map(|epoch| batches(epoch).len()).sum(),
     };
     let warmup = (total_steps as f64 * options.warmup_ratio) as usize;
+    let mut cache = match caching {
+        Some(caching) => {
+            PrefixCache::open(encoder, &model.adapter, (train, validation), options, caching)?
+        }
+        None => None,
+    };
+    tell(&mut cache, observer);
+    let cached = cache.as_ref().and_then(PrefixCache::facts);
     let file = keeping.map(|keeping| CheckpointFile {
         path: &keeping.file,
-        facts: facts(encoder, (train, validation), space, options, &keeping.facts),
+        facts: facts(encoder, (train, validation), space, options, cached, &keeping.facts),
     });
+    let evaluate = |model: &TaskModel, cache: &mut Option<PrefixCache<'_>>| {
+        let rows = &validation.rows;
+        let layer = entry_layer(encoder, &model.adapter, 0);
+        let enter = &mut |picked: &[usize]| match cache {
+            Some(cache) => cache.enter(Part::Validation, rows, picked, layer),
+            None => Entry::embedded(encoder, &batch(rows, picked)),
+        };
+        evaluate_from(encoder, model, validation, space, metrics, enter)
+    };
     let mut optimiser = Optimiser::default();
     let mut progress = Progress::default();
     let mut best: Option<Best> = None;
@@ -170,7 +193,7 @@ pub fn train(
         if let Some(parameters) = parameters {
             let now = snapshot(model);
             restore(model, &parameters);
-            let evaluation = evaluate(encoder, model, validation, space, metrics)?;
+            let evaluation = evaluate(model, &mut cache)?;
             restore(model, &now);
             best = Some(Best { evaluation, parameters });
         }
@@ -193,7 +216,8 @@ pub fn train(
                 head_dropout: options.head_dropout,
                 key: mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64),
             };
-            let loss = accumulate(encoder, model, train, picked, pass);
+            let loss = accumulate(encoder, model, train, picked, pass, cache.as_mut());
+            tell(&mut cache, observer);
             let learning_rate = f64::from(options.learning_rate)
                 * linear_schedule(progress.steps, warmup, total_steps);
             progress.steps += 1;
@@ -244,7 +268,7 @@ pub fn train(
                 }
             }
         }
-        let evaluation = evaluate(encoder, model, validation, space, metrics)?;
+        let evaluation = evaluate(model, &mut cache)?;
         let name = metrics.best_metric();
         let gain = best.as_ref().map(|best| gain(name, &evaluation, &best.evaluation));
         let better = gain.is_none_or(|gain| gain > 0.0);
@@ -270,6 +294,9 @@ pub fn train(
             return Ok(Ending::Stopped { step: progress.steps, total_steps });
         }
     }
+    if let Some(cache) = &cache {
+        observer.cache(&cache.used());
+    }
     let (best_epoch, best) = progress.best_epoch.zip(best).ok_or(TrainingError::NothingToTrain)?;
     restore(model, &best.parameters);
     Ok(Ending::Finished(Outcome {
@@ -284,6 +311,12 @@ pub fn train(
     }))
 }
 
+/// What the cache has to tell since it was last asked.
+fn tell(cache: &mut Option<PrefixCache<'_>>, observer: &mut dyn Observer) {
+    let notices = cache.as_mut().map(PrefixCache::notices).unwrap_or_default();
+    notices.iter().for_each(|notice| observer.cache(notice));
+}
+
 /// The best epoch so far.
 struct Best {
     evaluation: Evaluation,
@@ -296,6 +329,7 @@ fn facts(
     (train, validation): (&Dataset, &Dataset),
     space: &AnswerSpace,
     options: &HyperParameters,
+    cached: Option<Value>,
     others: &Map<String, Value>,
 ) -> Map<String, Value> {
     let device = encoder.device();
@@ -307,6 +341,7 @@ fn facts(
     facts.insert("threshold".into(), space.threshold().map(Threshold::probability).into());
     facts.insert("threads".into(), device.threads().into());
     facts.insert("instructions".into(), device.instructions().into());
+    facts.extend(cached.map(|cached| ("prefix_cache".to_owned(), cached)));
     if let Ok(Value::Object(options)) = serde_json::to_value(options) {
         facts.extend(options);
     }
@@ -324,7 +359,9 @@ fn accumulate(
     data: &Dataset,
     picked: &[usize],
     pass: TrainingPass,
+    mut cache: Option<&mut PrefixCache<'_>>,
 ) -> f64 {
+    let layer = entry_layer(encoder, &model.adapter, pass.first_layer);
     let lengths: Vec<usize> = picked.iter().map(|row| data.rows[*row].ids.len()).collect();
     let mut total = 0.0;
     for (part, places) in token_batches(&lengths, TOKENS_AT_ONCE).into_iter().enumerate() {
@@ -337,7 +374,10 @@ fn accumulate(
         };
         let batch = batch(&data.rows, &rows);
         let pass = TrainingPass { key: mix(pass.key, part as u64), ..pass };
-        let entry = Entry::embedded(encoder, &batch);
+        let entry = match &mut cache {
+            Some(cache) => cache.enter(Part::Training, &data.rows, &rows, layer),
+            None => Entry::embedded(encoder, &batch),
+        };
         total += model.accumulate_gradients(encoder, &batch, entry, &loss, pass);
     }
     total

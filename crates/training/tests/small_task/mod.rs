@@ -1,6 +1,6 @@
 //! A task of random rows on the tiny base, and runs on it.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use adaptkit_adapters::{AdapterConfig, HeadShape, TaskModel};
 use adaptkit_compute::{Activation, Device, Precision};
@@ -10,8 +10,10 @@ use adaptkit_training::TrainingError;
 use adaptkit_training::data::{AnswerSpace, Answers, LabelMap};
 use adaptkit_training::metrics::MetricSet;
 use adaptkit_training::run::{
-    Dataset, Ending, EpochReport, HyperParameters, Keeping, Observer, StepReport, train,
+    CacheNotice, Dataset, Ending, EpochReport, HyperParameters, Keeping, Observer, PrefixCaching,
+    StepReport, train,
 };
+use serde_json::Map;
 
 /// Layers of the tiny base.
 pub(crate) const LAYERS: usize = 3;
@@ -21,6 +23,7 @@ pub(crate) const LAYERS: usize = 3;
 pub(crate) struct Watch {
     pub(crate) steps: Vec<StepReport>,
     pub(crate) epochs: usize,
+    pub(crate) notices: Vec<CacheNotice>,
     pub(crate) stop_after: Option<usize>,
 }
 
@@ -37,6 +40,10 @@ impl Observer for Watch {
 
     fn resume(&mut self, _: usize) -> Result<(), TrainingError> {
         Ok(())
+    }
+
+    fn cache(&mut self, notice: &CacheNotice) {
+        self.notices.push(notice.clone());
     }
 
     fn stop(&self) -> bool {
@@ -83,45 +90,60 @@ pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
     Dataset { rows, answers: Answers::Classes((0..count as u32).map(|i| i % 2).collect()) }
 }
 
-/// A run that is kept in `file`; `None` if the watch ended it.
-pub(crate) fn run_kept(
-    options: &HyperParameters,
-    watch: &mut Watch,
-    file: &Path,
-) -> Result<Option<Trained>, TrainingError> {
-    let keeping = Keeping { file: file.to_owned(), steps: 3, facts: Default::default() };
-    small_run(options, watch, Some(&keeping))
+/// A run that is to be.
+#[derive(Clone)]
+pub(crate) struct SmallRun {
+    pub(crate) options: HyperParameters,
+    /// The golden whose base it is.
+    pub(crate) base: &'static str,
+    pub(crate) preset: &'static str,
+    /// The lowest layers that the adapter is left out of.
+    pub(crate) left_out: usize,
+    pub(crate) caching: Option<PrefixCaching>,
+    /// The checkpoint's file.
+    pub(crate) file: Option<PathBuf>,
+    /// Which rows.
+    pub(crate) rows: u64,
 }
 
-/// A run to its end.
-pub(crate) fn run(options: &HyperParameters, watch: &mut Watch) -> Trained {
-    small_run(options, watch, None).expect("a run").expect("its end")
-}
+impl SmallRun {
+    pub(crate) fn new(options: HyperParameters) -> SmallRun {
+        let (base, preset) = ("bert", "pfeiffer");
+        SmallRun { options, base, preset, left_out: 0, caching: None, file: None, rows: 3 }
+    }
 
-fn small_run(
-    options: &HyperParameters,
-    watch: &mut Watch,
-    keeping: Option<&Keeping>,
-) -> Result<Option<Trained>, TrainingError> {
-    let device = Device::cpu(None).expect("a device");
-    let base = golden_dir("bert").join("model");
-    let mut encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
-    let config = AdapterConfig::preset("pfeiffer").expect("a preset");
-    let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
-    let mut model = TaskModel::new(&encoder, &config, &head, 1).expect("a model");
-    encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
-    let labels = LabelMap::new(["a", "b"].map(String::from).to_vec()).expect("labels");
-    let space = AnswerSpace::Classes(labels);
-    let task = (&space, MetricSet::Accuracy);
-    let (training, validation) = (rows(50, 3), rows(20, 4));
-    let sets = (&training, &validation);
-    match train(&encoder, &mut model, sets, task, options, keeping, watch)? {
-        Ending::Stopped { .. } => Ok(None),
-        Ending::Finished(outcome) => {
-            let mut parameters = Vec::new();
-            model.visit(&mut |_, _, parameter| parameters.extend(parameter.value().to_vec()));
-            let (loss, validation_loss) = (outcome.train_loss, outcome.best.loss);
-            Ok(Some(Trained { parameters, loss, validation_loss }))
+    /// To its end; `None` if the watch ended it.
+    pub(crate) fn run(&self, watch: &mut Watch) -> Result<Option<Trained>, TrainingError> {
+        let device = Device::cpu(None).expect("a device");
+        let base = golden_dir(self.base).join("model");
+        let mut encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
+        let mut config = AdapterConfig::preset(self.preset).expect("a preset");
+        config.leave_out.extend(0..self.left_out);
+        let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
+        let mut model = TaskModel::new(&encoder, &config, &head, 1).expect("a model");
+        encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
+        let labels = LabelMap::new(["a", "b"].map(String::from).to_vec()).expect("labels");
+        let space = AnswerSpace::Classes(labels);
+        let task = (&space, MetricSet::Accuracy);
+        let (training, validation) = (rows(50, self.rows), rows(20, self.rows + 1));
+        let sets = (&training, &validation);
+        let keep = |file: &PathBuf| Keeping { file: file.clone(), steps: 3, facts: Map::new() };
+        let (keeping, caching) = (self.file.as_ref().map(keep), self.caching.as_ref());
+        let keeping = keeping.as_ref();
+        let options = &self.options;
+        match train(&encoder, &mut model, sets, task, options, keeping, caching, watch)? {
+            Ending::Stopped { .. } => Ok(None),
+            Ending::Finished(outcome) => {
+                let mut parameters = Vec::new();
+                model.visit(&mut |_, _, parameter| parameters.extend(parameter.value().to_vec()));
+                let (loss, validation_loss) = (outcome.train_loss, outcome.best.loss);
+                Ok(Some(Trained { parameters, loss, validation_loss }))
+            }
         }
+    }
+
+    /// To its end.
+    pub(crate) fn trained(&self) -> Trained {
+        self.run(&mut Watch::default()).expect("a run").expect("its end")
     }
 }

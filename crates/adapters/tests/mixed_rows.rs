@@ -1,0 +1,102 @@
+//! Rows that ask for different adapters, and texts that ask for several: every answer has the bits
+//! of a pass with that task alone.
+
+use std::num::NonZero;
+
+use adaptkit_adapters::{AdapterConfig, HeadShape, TaskModel, Wish, logits_of_wishes};
+use adaptkit_compute::{Activation, Device, Precision};
+use adaptkit_encoder::{Encoder, RaggedBatch};
+use adaptkit_testkit::{Random, golden_dir};
+
+/// Models of every placement, several sizes, all the parts that a bottleneck may have, trained
+/// layer norms, lowest layers of all kinds, and none at all.
+fn models(encoder: &Encoder) -> Vec<TaskModel> {
+    let layers = encoder.config().num_hidden_layers;
+    let head = |outputs, layers| HeadShape { outputs, layers, activation: Activation::Tanh };
+    let mut models = Vec::new();
+    for (number, preset) in ["pfeiffer", "houlsby", "parallel"].into_iter().enumerate() {
+        for lowest in 0..=layers {
+            let mut config = AdapterConfig::preset(preset).expect("a preset");
+            config.leave_out = (0..lowest).collect();
+            let d = encoder.config().hidden_size;
+            config = config.with_bottleneck(d, [4, 8, 16, 2][lowest % 4]).expect("a size");
+            config.use_gating = lowest == 1;
+            config.ln_before = lowest == 2;
+            config.ln_after = lowest == 0;
+            let shape = head(1 + (number + lowest) % 4, 1 + lowest % 2);
+            let seed = (10 * number + lowest) as u64;
+            let mut model = TaskModel::new(encoder, &config, &shape, seed).expect("a model");
+            if lowest == 2 {
+                model.train_layer_norms(encoder);
+            }
+            models.push(model);
+        }
+    }
+    models
+}
+
+fn rows(random: &mut Random, count: usize) -> RaggedBatch {
+    let rows: Vec<Vec<u32>> = (0..count)
+        .map(|_| (0..1 + random.below(9)).map(|_| 5 + random.below(20) as u32).collect())
+        .collect();
+    let types = [0; 16];
+    RaggedBatch::new(rows.iter().map(|row| (&row[..], &types[..row.len()])))
+}
+
+#[test]
+fn every_answer_has_the_bits_of_its_task_alone() {
+    let base = golden_dir("bert").join("model");
+    for instructions in Device::INSTRUCTION_SETS {
+        let Ok(device) = Device::cpu_with_instructions(instructions, NonZero::new(2)) else {
+            println!("skipped {instructions}: this CPU does not have it");
+            continue;
+        };
+        for precision in [Precision::F32, Precision::Int8] {
+            let encoder = Encoder::load(&base, &device, precision).expect("the tiny base");
+            let layers = encoder.config().num_hidden_layers;
+            let models = models(&encoder);
+            let models: Vec<&TaskModel> = models.iter().collect();
+            let mut random = Random::new(7);
+            // One task a row, all tasks on each row, and anything, rows without a task among them.
+            for round in 0..6 {
+                let count = 1 + random.below(6);
+                let batch = rows(&mut random, count);
+                let all =
+                    (0..batch.rows()).flat_map(|row| (0..models.len()).map(move |m| (row, m)));
+                let mut wishes: Vec<Wish> = all
+                    .filter(|(row, model)| match round {
+                        0 => *model == row % models.len(),
+                        1 => true,
+                        _ => random.below(4) == 0,
+                    })
+                    .map(|(row, model)| Wish { row, model, first_layer: 0 })
+                    .collect();
+                if round > 1 {
+                    wishes.iter_mut().for_each(|wish| wish.first_layer = random.below(layers + 1));
+                    wishes.extend(wishes.first().copied());
+                    wishes.sort_by_cached_key(|_| random.bits());
+                }
+                let answers = logits_of_wishes(&encoder, &models, &batch, &wishes);
+                assert_eq!(answers.len(), wishes.len());
+                for (wish, answer) in wishes.iter().zip(&answers) {
+                    let alone = batch.select(&[wish.row]);
+                    let model = models[wish.model];
+                    let expected = model.logits_with(&encoder, &alone, wish.first_layer).to_vec();
+                    assert!(
+                        *answer == expected,
+                        "{instructions}, {precision:?}, {wish:?}: {answer:?} and {expected:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_wish_is_no_work() {
+    let device = Device::cpu(None).expect("a device");
+    let base = golden_dir("bert").join("model");
+    let encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
+    let batch = rows(&mut Random::new(1), 3);
+    assert!(logits_of_wishes(&encoder, &[], &batch, &[]).is_empty());
+}

@@ -1,0 +1,297 @@
+//! Kept hidden states in a file that runs share.
+//!
+//! A file holds one boundary's states of one table of rows, each row in a slot of its own: an 8-byte
+//! checksum and the numbers. Its name is a digest of everything that the numbers follow from, so that
+//! whoever opens it would write the same bytes into the same slots: several runs fill and read one
+//! file at once without waiting for each other. A slot counts as empty unless its checksum, which
+//! takes in the file's name and the slot's number, is that of its numbers: a write that was cut off,
+//! a damaged file or a foreign one costs computing the row again, no more.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use adaptkit_compute::mix;
+
+use crate::TrainingError;
+
+/// What the names of these files end in.
+const ENDING: &str = "prefix";
+
+/// Bytes of a checksum.
+const CHECKSUM: u64 = 8;
+
+/// A folder for files of kept hidden states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheDirectory {
+    /// The folder, which is made if it is not there.
+    pub path: PathBuf,
+    /// Bytes that the files in it may take. For a new one, those that were not opened for longest
+    /// are removed, except files that a run has open.
+    pub budget: u64,
+}
+
+/// An open file.
+pub(super) struct CacheFile {
+    file: File,
+    pub(super) path: PathBuf,
+    key: u64,
+    /// Where each slot begins, and where the last one ends.
+    starts: Vec<u64>,
+    /// Slots that end beyond this are not written; none are in a file that may only be read.
+    writable: u64,
+}
+
+impl CacheFile {
+    /// Opens or makes the file of this key, with a slot for each row of so many bytes.
+    pub(super) fn open(
+        directory: &CacheDirectory,
+        key: [u8; 32],
+        rows: impl Iterator<Item = u64>,
+    ) -> Result<CacheFile, TrainingError> {
+        let mut starts = vec![0];
+        starts.extend(rows.scan(0, |end, bytes| {
+            *end += CHECKSUM + bytes;
+            Some(*end)
+        }));
+        let size = starts[starts.len() - 1];
+        let name: String = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = directory.path.join(format!("{name}.{ENDING}"));
+        let failed = |doing: &'static str, source: io::Error| TrainingError::PrefixCache {
+            doing,
+            path: path.clone(),
+            source,
+        };
+        fs::create_dir_all(&directory.path)
+            .map_err(|source| failed("make the folder of", source))?;
+        let mut whole = OpenOptions::new();
+        whole.read(true).write(true).create(true).truncate(false);
+        let (file, may_write) = match whole.open(&path) {
+            Ok(file) => (file, true),
+            Err(error) => match File::open(&path) {
+                Ok(file) => (file, false),
+                Err(_) => return Err(failed("open", error)),
+            },
+        };
+        // A lock tells who makes room that the file is in use. Where a file system has none, it
+        // may be removed meanwhile, which those who have it open do not notice.
+        let _ = file.lock_shared();
+        let mut writable = 0;
+        if may_write {
+            let others = make_room(&directory.path, &path, directory.budget.saturating_sub(size))
+                .map_err(|source| failed("make room for", source))?;
+            writable = directory.budget.saturating_sub(others);
+            // The time of the last use.
+            let _ = file.set_modified(SystemTime::now());
+        }
+        let key = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| key[16 + i]));
+        Ok(CacheFile { file, path, key, starts, writable })
+    }
+
+    /// Whether the slot may be written.
+    pub(super) fn has_room(&self, slot: usize) -> bool {
+        self.starts[slot + 1] <= self.writable
+    }
+
+    /// What the slot holds, if it holds something.
+    pub(super) fn read(&mut self, slot: usize) -> Option<Box<[u8]>> {
+        let mut checksum = [0; CHECKSUM as usize];
+        self.file.seek(SeekFrom::Start(self.starts[slot])).ok()?;
+        self.file.read_exact(&mut checksum).ok()?;
+        let checksum = u64::from_le_bytes(checksum);
+        if checksum == 0 {
+            return None;
+        }
+        let bytes = self.starts[slot + 1] - self.starts[slot] - CHECKSUM;
+        let mut bytes = vec![0; bytes as usize].into_boxed_slice();
+        self.file.read_exact(&mut bytes).ok()?;
+        (self.checksum(slot, &bytes) == checksum).then_some(bytes)
+    }
+
+    /// Fills the slot.
+    pub(super) fn write(&mut self, slot: usize, bytes: &[u8]) -> io::Result<()> {
+        let mut record = self.checksum(slot, bytes).to_le_bytes().to_vec();
+        record.extend_from_slice(bytes);
+        self.file.seek(SeekFrom::Start(self.starts[slot]))?;
+        self.file.write_all(&record)
+    }
+
+    /// Writes no more.
+    pub(super) fn close_for_writing(&mut self) {
+        self.writable = 0;
+    }
+
+    /// Never zero, which is what a slot begins with before it is written.
+    fn checksum(&self, slot: usize, bytes: &[u8]) -> u64 {
+        checksum(mix(self.key, slot as u64), bytes).max(1)
+    }
+}
+
+/// Four words at a time, each lane's on their own, so that a checksum takes little more than reading.
+fn checksum(key: u64, bytes: &[u8]) -> u64 {
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut lanes = [0, 1, 2, 3].map(|lane| mix(key, lane));
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut last = [0; 32];
+    last[..rest.len()].copy_from_slice(rest);
+    for block in blocks.iter().chain([&last]) {
+        for (lane, word) in lanes.iter_mut().zip(block.as_chunks::<8>().0) {
+            *lane = (*lane ^ u64::from_le_bytes(*word)).wrapping_mul(FACTOR).rotate_left(31);
+        }
+    }
+    lanes.into_iter().fold(bytes.len() as u64, mix)
+}
+
+/// Removes files that nobody has open, those that were not opened for longest first, until the others
+/// beside `own` take no more than `budget`; the bytes that they take then.
+fn make_room(directory: &Path, own: &Path, budget: u64) -> io::Result<u64> {
+    let mut others = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path != own
+            && path.extension().is_some_and(|ending| ending == ENDING)
+            // Another run may have removed it since.
+            && let Ok(about) = fs::metadata(&path)
+        {
+            others.push((about.modified()?, about.len(), path));
+        }
+    }
+    others.sort();
+    let mut total: u64 = others.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, path) in others {
+        if total <= budget {
+            break;
+        }
+        match File::open(&path) {
+            Ok(file) if file.try_lock().is_ok() => fs::remove_file(&path)?,
+            Ok(_) => continue,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(_) => continue,
+        }
+        total -= bytes;
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROWS: [u64; 3] = [40, 7, 100];
+
+    fn open(path: &Path, key: u8, budget: u64) -> CacheFile {
+        let directory = CacheDirectory { path: path.to_owned(), budget };
+        CacheFile::open(&directory, [key; 32], ROWS.into_iter()).expect("a file")
+    }
+
+    fn bytes(slot: usize) -> Vec<u8> {
+        (0..ROWS[slot]).map(|i| (i * 7 + slot as u64) as u8).collect()
+    }
+
+    fn size() -> u64 {
+        ROWS.iter().map(|bytes| bytes + CHECKSUM).sum()
+    }
+
+    #[test]
+    fn what_was_written_is_read_by_whoever_opens_the_same_key() {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut one = open(home.path(), 1, 1000);
+        let mut other = open(home.path(), 1, 1000);
+        for slot in [2, 0] {
+            assert!(one.read(slot).is_none(), "a slot begins empty");
+            one.write(slot, &bytes(slot)).expect("a slot");
+            assert_eq!(other.read(slot).as_deref(), Some(&bytes(slot)[..]));
+        }
+        other.write(1, &bytes(1)).expect("a slot");
+        drop((one, other));
+        let mut again = open(home.path(), 1, 1000);
+        assert!((0..3).all(|slot| again.read(slot).as_deref() == Some(&bytes(slot)[..])));
+        let mut stranger = open(home.path(), 2, 1000);
+        assert!((0..3).all(|slot| stranger.read(slot).is_none()));
+        // Not even under the same name.
+        fs::copy(&again.path, &stranger.path).expect("a copy");
+        let mut stranger = open(home.path(), 2, 1000);
+        assert!((0..3).all(|slot| stranger.read(slot).is_none()));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_or_changed_anywhere_loses_only_the_rows_concerned() {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut file = open(home.path(), 1, 1000);
+        (0..3).for_each(|slot| file.write(slot, &bytes(slot)).expect("a slot"));
+        let whole = fs::read(&file.path).expect("a file");
+        let slot_of = |at: usize| (0..3).find(|slot| (at as u64) < file.starts[slot + 1]);
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            fs::write(&file.path, changed).expect("a file");
+            let mut read = open(home.path(), 1, 1000);
+            let damaged: Vec<usize> = (0..3).filter(|slot| read.read(*slot).is_none()).collect();
+            assert_eq!(damaged, [slot_of(at).expect("a slot")], "byte {at}");
+            fs::write(&file.path, &whole[..at]).expect("a file");
+            let mut read = open(home.path(), 1, 1000);
+            let first = slot_of(at).expect("a slot");
+            for slot in 0..3 {
+                assert_eq!(read.read(slot).is_some(), slot < first, "cut at byte {at}");
+            }
+            // What is missing is written again.
+            read.write(first, &bytes(first)).expect("a slot");
+            assert_eq!(read.read(first).as_deref(), Some(&bytes(first)[..]));
+        }
+    }
+
+    #[test]
+    fn a_new_file_drops_those_not_used_for_longest_but_none_in_use() {
+        let home = tempfile::tempdir().expect("a folder");
+        let budget = 2 * size();
+        let full = |key| {
+            let mut file = open(home.path(), key, budget);
+            (0..3).for_each(|slot| file.write(slot, &bytes(slot)).expect("a slot"));
+            file
+        };
+        let in_use = full(1);
+        let old = full(2).path.clone();
+        for path in [&in_use.path, &old] {
+            let file = OpenOptions::new().write(true).open(path).expect("a file");
+            file.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
+        }
+        let stranger = home.path().join("notes.txt");
+        fs::write(&stranger, "not ours").expect("a file");
+        let new = full(3);
+        assert!(in_use.path.exists() && new.path.exists() && stranger.exists());
+        assert!(!old.exists(), "not in use, and the oldest");
+        assert!((0..3).all(|slot| new.has_room(slot)));
+        // Both are in use: beside them there is no room, or only for some.
+        let late = open(home.path(), 4, budget);
+        assert!(!(0..3).any(|slot| late.has_room(slot)));
+        let later = open(home.path(), 5, budget + 100);
+        assert_eq!([0, 1, 2].map(|slot| later.has_room(slot)), [true, true, false]);
+    }
+
+    #[test]
+    fn a_file_that_may_only_be_read_is_read() {
+        let home = tempfile::tempdir().expect("a folder");
+        let mut file = open(home.path(), 1, 1000);
+        file.write(1, &bytes(1)).expect("a slot");
+        let mut permissions = fs::metadata(&file.path).expect("a file").permissions();
+        permissions.set_readonly(true);
+        fs::set_permissions(&file.path, permissions).expect("permissions");
+        let mut read = open(home.path(), 1, 1000);
+        assert_eq!(read.read(1).as_deref(), Some(&bytes(1)[..]));
+        // Root may write in any case.
+        let may = OpenOptions::new().write(true).open(&file.path).is_ok();
+        assert_eq!(read.has_room(0), may);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = home.path().join("file");
+        fs::write(&path, "").expect("a file");
+        let directory = CacheDirectory { path, budget: 1000 };
+        let error = CacheFile::open(&directory, [1; 32], ROWS.into_iter()).err().expect("an error");
+        let message = error.to_string();
+        assert!(message.contains("make the folder of") && message.contains(".prefix"), "{message}");
+    }
+}
