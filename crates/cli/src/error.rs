@@ -49,6 +49,9 @@ pub(crate) enum CliError {
     /// A signal ended the training at a checkpoint: exit code 128 and the signal's number.
     #[error("interrupted after step {step} of {total_steps}, where there is a checkpoint")]
     Interrupted { step: usize, total_steps: usize, signal: u8 },
+    /// A signal ended a command that keeps nothing: exit code 128 and the signal's number.
+    #[error("ended by signal {signal}")]
+    Ended { signal: u8 },
     /// An earlier run with the same output directory did not end.
     #[error("{} holds the checkpoint of a run that did not end", path.display())]
     Unfinished { path: PathBuf },
@@ -108,7 +111,7 @@ impl CliError {
         match self {
             CliError::Usage(_) => 2,
             CliError::OutputClosed => 0,
-            CliError::Interrupted { signal, .. } => 128 + signal,
+            CliError::Interrupted { signal, .. } | CliError::Ended { signal } => 128 + signal,
             _ => 1,
         }
     }

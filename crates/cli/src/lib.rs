@@ -4,6 +4,7 @@
 //! goes to standard output; progress, notes and errors go to standard error.
 
 mod arguments;
+mod bench;
 mod breakdown;
 mod environment;
 mod error;
@@ -124,6 +125,8 @@ enum Command {
     Glue(glue::Flags),
     /// Show what an adapter or a base model holds
     Inspect(inspect::Flags),
+    /// Measure the machine's ceilings, and what a model reaches on it
+    Bench(Box<bench::Flags>),
 }
 
 /// Runs the command with its arguments, the program's name first. Bad usage, `--help` and
@@ -139,6 +142,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Predict(flags) => predict::run(&flags, common),
         Command::Glue(flags) => glue::run(&flags, common),
         Command::Inspect(flags) => inspect::run(&flags, common),
+        Command::Bench(flags) => bench::run(&flags, common),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use adaptkit_testkit::golden_dir;
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/training.md",
     "docs/adapterdrop.md",
@@ -14,6 +14,7 @@ const PAGES: [&str; 7] = [
     "docs/files.md",
     "docs/models.md",
     "docs/precision.md",
+    "docs/benchmarks.md",
 ];
 
 /// `adaptkit …` lines of the shell blocks; `pull` needs the network and has tests of its own.

@@ -6,6 +6,7 @@
 //! no view and no autograd: an operation that training needs has a backward beside it.
 
 mod attention;
+mod ceilings;
 mod device;
 mod error;
 mod linear;

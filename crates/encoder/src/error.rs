@@ -16,6 +16,14 @@ pub enum EncoderError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// A file could not be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
     /// A directory holds none of the files that would do.
     #[error("{} holds no {expected}; is it the directory of a Hugging Face model?", path.display())]
     MissingFile {

@@ -12,7 +12,7 @@ use crate::data::{AnswerSpace, Answers};
 use crate::metrics::{MetricSet, Scores};
 
 /// Tokens in a batch of an evaluation: enough to fill the kernels, little enough to stay small.
-pub(super) const EVALUATION_TOKENS: usize = 1024;
+pub const EVALUATION_TOKENS: usize = 1024;
 
 /// Tokens of a batch that branches, over all branches.
 const BRANCHED_TOKENS: usize = 4096;

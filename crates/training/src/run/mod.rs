@@ -16,7 +16,7 @@ mod robust;
 mod training;
 
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
-pub use evaluation::{Evaluation, answers, evaluate, predict, predict_wishes};
+pub use evaluation::{EVALUATION_TOKENS, Evaluation, answers, evaluate, predict, predict_wishes};
 pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};

@@ -1,0 +1,79 @@
+"""Measures Adaptkit and its peers in turn on the same rows, several times, and prints the ratios of their medians.
+
+    python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model bert-base --batch 16 --length 128 \
+        --ours f32 --ours int8 --peer torch:f32 --peer torch:bf16 --peer onnxruntime:int8 --rounds 3
+    python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model MODEL_DIR --input rte/dev.tsv \
+        --columns sentence1 sentence2 --ours f32 --peer torch:f32
+
+A ratio is the peer's time over ours: above 1 we are faster. `--train` measures training steps too.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+PEER = os.path.join(os.path.dirname(__file__), "peer.py")
+WHAT = ["forward_s", "train_step_s"]
+
+
+def measured(command):
+    run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def rows(arguments, ours):
+    if not arguments.input:
+        return ["--batch", str(arguments.batch), "--length", str(arguments.length)]
+    flags = ["--batch", str(arguments.batch), "--input", arguments.input]
+    if not ours:
+        return flags + ["--columns", *arguments.columns]
+    flags += ["--text-column", arguments.columns[0]]
+    return flags + (["--text-pair-column", arguments.columns[1]] if len(arguments.columns) > 1 else [])
+
+
+def command_of(arguments, name):
+    own, _, dtype = name.rpartition(":")
+    common = ["--model", arguments.model, "--threads", str(arguments.threads), "--repeats", str(arguments.repeats)]
+    if not own:
+        instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
+        return [arguments.adaptkit, "bench", "--precision", dtype, "--json", "--quiet", *common, *rows(arguments, True), *instructions]
+    command = [sys.executable, PEER, "--system", own, "--dtype", dtype, *common, *rows(arguments, False)]
+    return command + (["--train"] if arguments.train and own == "torch" else [])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--adaptkit", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--ours", action="append", required=True, metavar="PRECISION")
+    parser.add_argument("--peer", action="append", default=[], metavar="SYSTEM:DTYPE")
+    parser.add_argument("--instructions", help="ours: instead of the fastest")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--length", type=int, default=128)
+    parser.add_argument("--input")
+    parser.add_argument("--columns", nargs="+", default=["text"])
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    results = {name: [] for name in arguments.ours + arguments.peer}
+    for _ in range(arguments.rounds):
+        for name in results:
+            results[name].append(measured(command_of(arguments, name)))
+    median = lambda name, what: statistics.median(round[what] for round in results[name])
+    for what in WHAT if arguments.train else WHAT[:1]:
+        for name, rounds in results.items():
+            if what not in rounds[0]:
+                continue
+            times = ", ".join(f"{round[what]:.4f}" for round in rounds)
+            ratios = [f"{median(name, what) / median(own, what):.2f} × {own}" for own in arguments.ours]
+            memory = max(round["peak_rss_mb"] or 0 for round in rounds)
+            ratios = f"; {', '.join(ratios)}" if name in arguments.peer else ""
+            print(f"{what} {name}: {times} s, median {median(name, what):.4f}{ratios}; {memory:.0f} MB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+//! A round: the passes of inference, one after the other, so that all meet the same neighbours.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use adaptkit::adapters::TaskModel;
+use adaptkit::encoder::{Empty, Encoder, Operation, Readout};
+use adaptkit::training::run::predict;
+
+use super::rounds::median;
+use super::workload::Workload;
+
+/// What each pass over all rows took.
+pub(super) struct Passes {
+    /// The bare encoder, all tokens.
+    pub(super) forward_s: f64,
+    /// Adapter, first tokens and head.
+    pub(super) logits_s: f64,
+    /// The operations of the forward pass, and last all layers.
+    operations: Vec<Operation>,
+}
+
+impl Passes {
+    pub(super) fn measure(encoder: &Encoder, model: &TaskModel, workload: &Workload) -> Passes {
+        let start = Instant::now();
+        encoder.device().run(|| {
+            for batch in &workload.batches {
+                black_box(encoder.forward(batch, Readout::AllTokens, &mut Empty));
+            }
+        });
+        let forward_s = start.elapsed().as_secs_f64();
+        let batches = workload.batches.iter().map(|batch| encoder.time_operations(batch));
+        let operations = batches.reduce(|mut all, more| {
+            for (sum, more) in all.iter_mut().zip(more) {
+                sum.operations += more.operations;
+                sum.bytes += more.bytes;
+                sum.took += more.took;
+            }
+            all
+        });
+        let start = Instant::now();
+        black_box(predict(encoder, model, &workload.rows));
+        let logits_s = start.elapsed().as_secs_f64();
+        Passes { forward_s, logits_s, operations: operations.unwrap_or_default() }
+    }
+
+    /// Each operation with the median of its times.
+    pub(super) fn operations(rounds: &[Passes]) -> Vec<(Operation, f64)> {
+        let of =
+            |i: usize| median(rounds.iter().map(|round| round.operations[i].took.as_secs_f64()));
+        let first = rounds.first().map(|round| round.operations.clone()).unwrap_or_default();
+        first.into_iter().enumerate().map(|(i, operation)| (operation, of(i))).collect()
+    }
+}

@@ -1,0 +1,162 @@
+//! `adaptkit bench` on a tiny model: what it prints, and what it refuses. No time is asserted.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use adaptkit_testkit::golden_dir;
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adaptkit"));
+    command.env_clear().arg("bench").args(arguments).output().expect("a process")
+}
+
+fn tiny() -> String {
+    golden_dir("bert").join("model").to_str().expect("a path").to_owned()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The JSON object of a run that succeeds.
+fn json(arguments: &[&str]) -> Value {
+    let run = bench(&[arguments, &["--repeats", "1", "--json", "--quiet"]].concat());
+    assert!(run.status.success(), "{arguments:?}: {}", text(&run.stderr));
+    assert_eq!(text(&run.stderr), "", "{arguments:?}");
+    serde_json::from_slice(&run.stdout).expect("one JSON object")
+}
+
+#[test]
+fn a_run_reports_rates_shares_and_every_operation() {
+    let model = tiny();
+    let cases: [&[&str]; 4] = [
+        &["--batch", "3", "--length", "5", "--precision", "f32"],
+        &["--batch", "2", "--length", "1", "--precision", "bf16", "--adapter", "houlsby"],
+        &["--batch_size", "1", "--length", "36", "--precision", "int8", "--adapter", "parallel"],
+        &["--batch", "2", "--length", "7", "--threads", "1", "--reduction_factor", "2"],
+    ];
+    for case in cases {
+        let found = json(&[case, &["--model", &model]].concat());
+        for key in [
+            "load_s",
+            "forward_s",
+            "logits_s",
+            "train_step_s",
+            "rows_per_s",
+            "tokens_per_s",
+            "peak_gflops",
+            "forward_gflops",
+            "share_of_peak",
+            "prepare_backward_s",
+        ] {
+            let value = found[key].as_f64().unwrap_or_else(|| panic!("{case:?}: {key}"));
+            assert!(value.is_finite() && value > 0.0, "{case:?}: {key} is {value}");
+        }
+        if cfg!(target_os = "linux") {
+            assert!(found["peak_rss_mb"].as_f64().is_some_and(|mb| mb > 1.0), "{case:?}");
+        }
+        for ceiling in ["f32_gflops", "bf16_gflops", "int8_gops", "memory_gb_per_s"] {
+            let value = found["ceilings"][ceiling].as_f64();
+            assert!(value.is_some_and(|rate| rate > 0.0), "{case:?}: {ceiling}");
+        }
+        let operations = found["operations"].as_array().expect("a list");
+        let sum = |key: &str| operations.iter().filter_map(|o| o[key].as_f64()).sum::<f64>();
+        let total = found["forward_s"].as_f64().expect("a number");
+        assert!((sum("seconds") - total).abs() < 1e-9 * total.max(1.0), "{case:?}: with the rest");
+        let counted = found["forward_gflop"].as_f64().expect("a number");
+        assert!((sum("gflop") / counted - 1.0).abs() < 1e-12, "{case:?}: every operation counts");
+        assert!(operations.iter().any(|o| o["name"] == "attention"), "{case:?}");
+    }
+}
+
+#[test]
+fn rows_of_a_file_go_through_the_tokenizer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| -> String {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        path.to_str().expect("a path").to_owned()
+    };
+    let lines = write("lines.txt", "a film\nanother, longer film\nfine\n");
+    let pairs = write("pairs.tsv", "a\tb\nfilm\tfine film\nanother\tone\n");
+    let model = tiny();
+    let plain = json(&["--model", &model, "--input", &lines, "--batch", "2"]);
+    assert_eq!(plain["rows"], 3);
+    assert!(plain["shortest_row"].as_u64() < plain["longest_row"].as_u64(), "{plain}");
+    let one = ["--model", &model, "--input", &pairs, "--text-column", "a"];
+    let both = [&one[..], &["--text-pair-column", "b"]].concat();
+    let (one, both) = (json(&one), json(&both));
+    assert!(one["tokens"].as_u64() < both["tokens"].as_u64(), "{one} and {both}");
+    let cut = json(&["--model", &model, "--input", &lines, "--max-length", "3"]);
+    assert_eq!(cut["longest_row"], 3);
+}
+
+#[test]
+fn people_read_a_table() {
+    let run = bench(&["--model", &tiny(), "--batch", "2", "--length", "4", "--repeats", "2"]);
+    let out = text(&run.stdout);
+    assert!(run.status.success(), "{}", text(&run.stderr));
+    for words in ["ceilings: f32", "feed-forward down", "other", "forward ", "training step", "MB"]
+    {
+        assert!(out.contains(words), "{words:?} is not in {out}");
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name).to_str().expect("a path").to_owned();
+    let empty = at("empty.txt");
+    std::fs::write(&empty, "").expect("a file");
+    let absent = at("absent.txt");
+    let model = tiny();
+    let cases: [(&[&str], i32, &str); 13] = [
+        (&[], 2, "--model"),
+        (&["--model", &model, "--batch", "0"], 2, "--batch is 0"),
+        (&["--model", &model, "--length", "0"], 2, "--length is 0"),
+        (&["--model", &model, "--repeats", "0"], 2, "--repeats is 0"),
+        (
+            &["--model", &model, "--length", "100000"],
+            2,
+            "--length is 100000: this model takes rows",
+        ),
+        (&["--model", &model, "--batch", "18446744073709551615", "--length", "2"], 2, "tokens; a"),
+        (&["--model", &model, "--batch", "-1"], 2, "'-1'"),
+        (&["--model", &model, "--adapter", "lora"], 1, "lora"),
+        (&["--model", &model, "--reduction-factor", "0"], 1, "reduction_factor"),
+        (&["--model", &model, "--input", &absent], 1, "absent.txt"),
+        (&["--model", &model, "--input", &empty], 1, "empty.txt"),
+        (&["--model", &model, "--input", &empty, "--length", "3"], 2, "--length"),
+        (&["--model", "no-such-model"], 2, "ADAPTKIT_CACHE"),
+    ];
+    for (arguments, code, words) in cases {
+        let run = bench(&[arguments, &["--quiet"]].concat());
+        let err = text(&run.stderr);
+        assert_eq!(run.status.code(), Some(code), "{arguments:?}: {err}");
+        assert!(err.contains(words), "{arguments:?}: {words:?} is not in {err}");
+        assert!(run.stdout.is_empty(), "{arguments:?}: {}", text(&run.stdout));
+    }
+}
+
+/// The only test that needs the shape of a real model: it is refused after it was written, and
+/// nothing of it stays.
+#[cfg(unix)]
+#[test]
+fn random_weights_leave_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = golden_dir("bert").join("model").join("config.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adaptkit"));
+    let run = command
+        .env_clear()
+        .env("TMPDIR", folder.path())
+        .args(["bench", "--model", "bert-base", "--input"])
+        .arg(input)
+        .output()
+        .expect("a process");
+    let err = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(2), "{err}");
+    assert!(err.contains("bert-base has random weights and no tokenizer"), "{err}");
+    let left = |path: &Path| std::fs::read_dir(path).expect("a folder").count();
+    assert_eq!(left(folder.path()), 0);
+}
