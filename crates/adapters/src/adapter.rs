@@ -1,71 +1,70 @@
-//! An adapter: bottlenecks at places of an encoder, and the passes in which they sit there.
+//! An adapter: modules at places of an encoder, and the passes in which they sit there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use adaptkit_compute::{FrozenNorm, NormTape, Parameter, Tensor, TrainedNorm, mix};
 use adaptkit_encoder::{EndGradients, Place, Site, Sites, SubLayerEnd};
 
-use crate::bottleneck::{Bottleneck, BottleneckTape, End, EndNorm, EndNormBackward};
+use crate::bottleneck::{End, EndNorm, EndNormBackward};
+use crate::fusion::Fusion;
+use crate::module::{Module, ModuleTape};
 
-/// The bottlenecks of one task and, where they are trained with them, the encoder's layer norms.
+/// The modules of one task and, where they are trained with them, the encoder's layer norms.
 pub struct Adapter {
-    bottlenecks: Vec<Bottleneck>,
-    /// The number of each place's bottleneck, which several places may share.
-    modules: BTreeMap<Place, usize>,
+    modules: Vec<Module>,
+    /// The number of each place's module, which several places may share.
+    places: BTreeMap<Place, usize>,
     norms: BTreeMap<Place, TrainedNorm>,
 }
 
 impl Adapter {
     /// An adapter of the given modules, and of layer norms that stand in for the encoder's own at
     /// the ends of sub-layers.
-    pub fn new(
-        modules: BTreeMap<Place, Bottleneck>,
-        norms: BTreeMap<Place, TrainedNorm>,
-    ) -> Adapter {
+    pub fn new(modules: BTreeMap<Place, Module>, norms: BTreeMap<Place, TrainedNorm>) -> Adapter {
         let places = modules.keys().enumerate().map(|(number, place)| (*place, number)).collect();
-        Adapter { bottlenecks: modules.into_values().collect(), modules: places, norms }
+        Adapter { modules: modules.into_values().collect(), places, norms }
     }
 
     /// Lets each of the places use the lowest module of its site, in place of one of its own.
     pub(crate) fn share(&mut self, places: impl Iterator<Item = Place>) {
         let mut lowest: BTreeMap<Site, usize> = BTreeMap::new();
-        for (place, number) in &self.modules {
+        for (place, number) in &self.places {
             lowest.entry(place.site).or_insert(*number);
         }
         let module = |place: Place| Some((place, *lowest.get(&place.site)?));
-        self.modules = places.filter_map(module).collect();
+        self.places = places.filter_map(module).collect();
         self.drop_unused();
     }
 
-    /// Drops the bottlenecks that no place uses; the others stay in their order.
+    /// Drops the modules that no place uses; the others stay in their order.
     fn drop_unused(&mut self) {
-        let used: BTreeSet<usize> = self.modules.values().copied().collect();
-        let bottlenecks = std::mem::take(&mut self.bottlenecks).into_iter().enumerate();
-        self.bottlenecks =
-            bottlenecks.filter(|(number, _)| used.contains(number)).map(|(_, b)| b).collect();
-        self.modules.values_mut().for_each(|number| *number = used.range(..*number).count());
+        let used: BTreeSet<usize> = self.places.values().copied().collect();
+        let modules = std::mem::take(&mut self.modules).into_iter().enumerate();
+        self.modules =
+            modules.filter(|(number, _)| used.contains(number)).map(|(_, m)| m).collect();
+        self.places.values_mut().for_each(|number| *number = used.range(..*number).count());
     }
 
     /// Whether places share modules.
     pub fn is_shared(&self) -> bool {
-        self.bottlenecks.len() < self.modules.len()
+        self.modules.len() < self.places.len()
     }
 
     /// Every place with a module, lowest first, and the module, which several places may share.
-    pub fn modules(&self) -> impl ExactSizeIterator<Item = (Place, &Bottleneck)> {
-        self.modules.iter().map(|(place, number)| (*place, &self.bottlenecks[*number]))
+    pub fn modules(&self) -> impl ExactSizeIterator<Item = (Place, &Module)> {
+        self.places.iter().map(|(place, number)| (*place, &self.modules[*number]))
     }
 
     /// Every module with the lowest place that uses it, in the order of these.
-    pub(crate) fn owned(&self) -> impl Iterator<Item = (Place, &Bottleneck)> {
+    pub(crate) fn owned(&self) -> impl Iterator<Item = (Place, &Module)> {
         let mut seen = BTreeSet::new();
-        let own = self.modules.iter().filter(move |(_, number)| seen.insert(**number));
-        own.map(|(place, number)| (*place, &self.bottlenecks[*number]))
+        let own = self.places.iter().filter(move |(_, number)| seen.insert(**number));
+        own.map(|(place, number)| (*place, &self.modules[*number]))
     }
 
     /// The module at a place.
-    pub fn module(&self, place: Place) -> Option<&Bottleneck> {
-        self.modules.get(&place).map(|number| &self.bottlenecks[*number])
+    pub fn module(&self, place: Place) -> Option<&Module> {
+        self.places.get(&place).map(|number| &self.modules[*number])
     }
 
     /// The layer norms that stand in for the encoder's own, lowest first.
@@ -75,7 +74,7 @@ impl Adapter {
 
     /// Removes what sits in the layers below `first_layer`: AdapterDrop for good.
     pub fn leave_out_lowest(&mut self, first_layer: usize) {
-        self.modules.retain(|place, _| place.layer >= first_layer);
+        self.places.retain(|place, _| place.layer >= first_layer);
         self.norms.retain(|place, _| place.layer >= first_layer);
         self.drop_unused();
     }
@@ -93,7 +92,7 @@ impl Adapter {
     /// The lowest place with something that is trained, from a layer on.
     pub fn lowest_from(&self, first_layer: usize) -> Option<Place> {
         let from = Place::new(first_layer, Site::Attention)..;
-        let module = self.modules.range(from.clone()).next().map(|(place, _)| *place);
+        let module = self.places.range(from.clone()).next().map(|(place, _)| *place);
         let norm = self.norms.range(from).next().map(|(place, _)| *place);
         module.into_iter().chain(norm).min()
     }
@@ -101,7 +100,7 @@ impl Adapter {
     /// Numbers that training changes.
     pub fn parameters(&self) -> usize {
         let norms = self.norms.values().map(|norm| 2 * norm.weight.value().columns());
-        self.bottlenecks.iter().map(Bottleneck::parameters).sum::<usize>() + norms.sum::<usize>()
+        self.modules.iter().map(Module::parameters).sum::<usize>() + norms.sum::<usize>()
     }
 
     /// Calls `f` on each parameter with its place, the lowest of those that share it, and its name
@@ -109,9 +108,9 @@ impl Adapter {
     /// `LayerNorm.bias`.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(Place, &str, &mut Parameter)) {
         let mut seen = BTreeSet::new();
-        for (place, number) in &self.modules {
+        for (place, number) in &self.places {
             if seen.insert(*number) {
-                self.bottlenecks[*number].visit(&mut |name, parameter| f(*place, name, parameter));
+                self.modules[*number].visit(&mut |name, parameter| f(*place, name, parameter));
             }
         }
         for (place, norm) in &mut self.norms {
@@ -121,7 +120,21 @@ impl Adapter {
     }
 
     pub(crate) fn repack(&mut self) {
-        self.bottlenecks.iter_mut().for_each(Bottleneck::repack);
+        self.modules.iter_mut().for_each(Module::repack);
+    }
+
+    /// The fusions, lowest first.
+    pub fn fusions(&self) -> impl Iterator<Item = (Place, &Fusion)> {
+        self.modules().filter_map(|(place, module)| Some((place, module.fusion()?)))
+    }
+
+    /// Adds the gradients of the fusions' penalty (Pfeiffer et al. 2021, §3.2) and returns it.
+    pub(crate) fn add_penalty(&mut self) -> f64 {
+        let fusions = self.modules.iter_mut().filter_map(|module| match module {
+            Module::Fusion(fusion) => Some(fusion),
+            Module::Bottleneck(_) => None,
+        });
+        fusions.map(|fusion| fusion.add_penalty()).sum()
     }
 
     /// The adapter for a pass without a backward, left out of the layers below `first_layer`
@@ -138,7 +151,7 @@ impl Adapter {
 
     /// Whether something sits at a place.
     pub(crate) fn occupied(&self, place: Place) -> bool {
-        self.modules.contains_key(&place) || self.norms.contains_key(&place)
+        self.places.contains_key(&place) || self.norms.contains_key(&place)
     }
 
     /// What comes out of an end that the adapter occupies, in a pass without a backward.
@@ -153,7 +166,7 @@ impl Adapter {
 
     pub(crate) fn needs_all_tokens(&self, layer: usize) -> bool {
         let mut here = self.modules().filter(|(place, _)| place.layer == layer);
-        here.any(|(_, module)| module.extras.gate.is_some())
+        here.any(|(_, module)| module.needs_all_tokens())
     }
 
     /// The layer norm at a place.
@@ -209,7 +222,7 @@ pub struct Training<'a> {
 
 /// What a place keeps for the backward pass.
 enum SiteTape {
-    Bottleneck(Box<BottleneckTape>),
+    Module(ModuleTape),
     Norm(NormTape),
 }
 
@@ -234,7 +247,7 @@ impl Sites for Training<'_> {
                 let number = 2 * place.layer as u64 + place.site as u64;
                 let end = End { x, residual, norm, offsets };
                 let (out, tape) = module.forward_training(end, keep, mix(self.key, number));
-                (out, tape.map(|tape| SiteTape::Bottleneck(Box::new(tape))))
+                (out, tape.map(SiteTape::Module))
             }
             None => {
                 let (out, tape) = norm.forward(&x, residual, keep);
@@ -252,16 +265,13 @@ impl Sites for Training<'_> {
         d: Tensor,
         below: bool,
     ) -> Option<EndGradients> {
-        let Adapter { bottlenecks, modules, norms } = &mut *self.adapter;
+        let Adapter { modules, places, norms } = &mut *self.adapter;
         let norm: &mut dyn EndNormBackward = match norms.get_mut(&place) {
             Some(norm) => norm,
             None => &mut norm,
         };
         match self.tapes.remove(&place).expect("the forward pass kept a tape") {
-            SiteTape::Bottleneck(tape) => {
-                let module = &mut bottlenecks[modules[&place]];
-                module.backward(norm, *tape, d, below)
-            }
+            SiteTape::Module(tape) => modules[places[&place]].backward(norm, tape, d, below),
             SiteTape::Norm(tape) => {
                 let d = norm.backward(&tape, d);
                 below.then_some(EndGradients { x: d, residual: None })

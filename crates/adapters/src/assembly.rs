@@ -17,6 +17,7 @@ use crate::files::{
     StoredLinear, StoredNorm,
 };
 use crate::head::Head;
+use crate::module::Module;
 
 /// The standard deviation of new heads' weights, as the library's `initializer_range`.
 const HEAD_DEVIATION: f64 = 0.02;
@@ -57,7 +58,7 @@ impl TaskModel {
             let up = linear(device, [d, m], &up, &vec![0.0; d]);
             let mut module = Bottleneck::new(form, down, up);
             module.extras = new_extras(device, config, d, &mut random);
-            modules.insert(place, module);
+            modules.insert(place, Module::Bottleneck(Box::new(module)));
         }
         let mut random = Random::new(mix(seed, u64::MAX));
         let head_layers = (0..head.layers).map(|i| {
@@ -81,7 +82,6 @@ impl TaskModel {
         let config = encoder.config();
         let (family, d) = (config.family.name(), config.hidden_size);
         adapter.check_base(family, d, config.num_hidden_layers)?;
-        head.check_base(family, d)?;
         let form = Form::of(&adapter.config);
         let device = encoder.device();
         let modules = adapter.modules.iter().map(|(place, stored)| {
@@ -90,7 +90,7 @@ impl TaskModel {
             let up = linear(device, [d, m], &stored.up_weight, &stored.up_bias);
             let mut module = Bottleneck::new(form, down, up);
             module.extras = stored_extras(device, d, stored);
-            (*place, module)
+            (*place, Module::Bottleneck(Box::new(module)))
         });
         let norms = adapter.layer_norms.iter().map(|(place, stored)| {
             let row = |values: &[f32]| device.tensor(1, values.len(), values);
@@ -101,13 +101,7 @@ impl TaskModel {
         if adapter.shared {
             share(&mut modules, encoder, &adapter.config)?;
         }
-        let layers = head.layers.iter().map(|stored| {
-            let zeros = vec![0.0; stored.outputs];
-            let bias = stored.bias.as_ref().unwrap_or(&zeros);
-            linear(device, [stored.outputs, stored.inputs], &stored.weight, bias)
-        });
-        let activation = head.activation.unwrap_or(Activation::Identity);
-        Ok(TaskModel { adapter: modules, head: Head::new(layers.collect(), activation) })
+        Ok(TaskModel { adapter: modules, head: head_of(encoder, head)? })
     }
 
     /// The adapter's numbers for its files.
@@ -117,7 +111,9 @@ impl TaskModel {
         config: &AdapterConfig,
         model: &ModelReference,
     ) -> StoredAdapter {
-        let modules = self.adapter.owned().map(|(place, module)| {
+        let owned = self.adapter.owned();
+        let bottlenecks = owned.filter_map(|(place, module)| Some((place, module.bottleneck()?)));
+        let modules = bottlenecks.map(|(place, module)| {
             let stored = StoredBottleneck {
                 down_weight: module.down.weight.value().to_vec(),
                 down_bias: module.down.bias.value().to_vec(),
@@ -223,6 +219,19 @@ fn share(
     Ok(())
 }
 
+/// A stored head on the encoder's device.
+pub(crate) fn head_of(encoder: &Encoder, head: &StoredHead) -> Result<Head, AdapterError> {
+    head.check_base(encoder.config().family.name(), encoder.config().hidden_size)?;
+    let device = encoder.device();
+    let layers = head.layers.iter().map(|stored| {
+        let zeros = vec![0.0; stored.outputs];
+        let bias = stored.bias.as_ref().unwrap_or(&zeros);
+        linear(device, [stored.outputs, stored.inputs], &stored.weight, bias)
+    });
+    let activation = head.activation.unwrap_or(Activation::Identity);
+    Ok(Head::new(layers.collect(), activation))
+}
+
 /// The ε of the layer norms that an adapter adds: PyTorch's default.
 const ADDED_NORM_EPSILON: f32 = 1e-5;
 
@@ -272,12 +281,17 @@ fn stored_norm(norm: &TrainedNorm) -> StoredNorm {
     StoredNorm { weight: norm.weight.value().to_vec(), bias: norm.bias.value().to_vec() }
 }
 
-fn linear(device: &Device, shape: [usize; 2], weight: &[f32], bias: &[f32]) -> TrainedLinear {
+pub(crate) fn linear(
+    device: &Device,
+    shape: [usize; 2],
+    weight: &[f32],
+    bias: &[f32],
+) -> TrainedLinear {
     let tensor = |rows, columns, values| -> Tensor { device.tensor(rows, columns, values) };
     TrainedLinear::new(tensor(shape[0], shape[1], weight), tensor(1, shape[0], bias))
 }
 
-fn normal(n: usize, deviation: f64, random: &mut Random) -> Vec<f32> {
+pub(crate) fn normal(n: usize, deviation: f64, random: &mut Random) -> Vec<f32> {
     (0..n).map(|_| (deviation * random.normal()) as f32).collect()
 }
 

@@ -351,7 +351,8 @@ impl Bottleneck {
             return None;
         }
         let into = Into { normed: tape.normed_input.map(|(_, tape)| tape), d_hidden, d_gate };
-        let gradients = self.input_gradients(norm, tape.normed_sum, d_sum, d_residual, into);
+        let add = |d_a: &mut Tensor| self.add_input_gradient(&into, d_a);
+        let gradients = input_gradients(form, norm, tape.normed_sum, d_sum, d_residual, add);
         below.then_some(gradients)
     }
 
@@ -368,60 +369,6 @@ impl Bottleneck {
             gate.backward_add(d_gate, d_a);
         }
     }
-
-    /// The gradients at x and r, from `d_sum` at the sum that is normed at the end and `d_residual`
-    /// at what y is added to, if that is another.
-    fn input_gradients(
-        &mut self,
-        norm: &mut dyn EndNormBackward,
-        normed_sum: Option<NormTape>,
-        d_sum: Tensor,
-        d_residual: Option<Tensor>,
-        into: Into,
-    ) -> EndGradients {
-        let form = self.form;
-        let zeros = |like: &Tensor| like.device().zeros(like.rows(), like.columns());
-        // What reaches r by the addition at the end, to begin with.
-        let at_end = |d: &Tensor| if form.norm_at_end { d.duplicate() } else { zeros(d) };
-        let same = d_residual.is_none();
-        match (form.input, normed_sum) {
-            (Input::NormedSum, Some(tape)) => {
-                let equal = form.residual == Residual::Output && form.norm_at_end && same;
-                let d_r = (!equal).then(|| at_end(&d_sum));
-                let d_residual = d_residual.unwrap_or(d_sum);
-                let mut d_normed = match form.residual {
-                    Residual::NormedSum => d_residual.duplicate(),
-                    Residual::Output | Residual::Sum => zeros(&d_residual),
-                };
-                self.add_input_gradient(&into, &mut d_normed);
-                let d_both = norm.backward(&tape, d_normed);
-                // Where x and r are added twice, once for each norm, their gradients are equal.
-                let d_r = d_r.map(|mut d_r| {
-                    if form.residual == Residual::Sum {
-                        d_r.add_scaled(1.0, &d_residual);
-                    }
-                    d_r.add_scaled(1.0, &d_both);
-                    d_r
-                });
-                let mut d_x = d_both;
-                if form.residual != Residual::NormedSum {
-                    d_x.add_scaled(1.0, &d_residual);
-                }
-                EndGradients { x: d_x, residual: d_r }
-            }
-            (Input::SubLayerInput, _) => {
-                let mut d_r = at_end(&d_sum);
-                self.add_input_gradient(&into, &mut d_r);
-                EndGradients { x: d_residual.unwrap_or(d_sum), residual: Some(d_r) }
-            }
-            (Input::Output | Input::NormedSum, _) => {
-                let d_r = at_end(&d_sum);
-                let mut d_x = d_residual.unwrap_or(d_sum);
-                self.add_input_gradient(&into, &mut d_x);
-                EndGradients { x: d_x, residual: Some(d_r) }
-            }
-        }
-    }
 }
 
 /// What goes from the module back into a.
@@ -431,4 +378,57 @@ struct Into {
     d_hidden: Tensor,
     /// At the gate's logits: [tokens, 1]
     d_gate: Option<Tensor>,
+}
+
+/// The gradients at x and r, from the one at the sum that is normed at the end, the one at what
+/// y is added to, if that is another, and what `add` adds at a.
+pub(crate) fn input_gradients(
+    form: Form,
+    norm: &mut dyn EndNormBackward,
+    normed_sum: Option<NormTape>,
+    d_sum: Tensor,
+    d_residual: Option<Tensor>,
+    add: impl FnOnce(&mut Tensor),
+) -> EndGradients {
+    let zeros = |like: &Tensor| like.device().zeros(like.rows(), like.columns());
+    // What reaches r by the addition at the end, to begin with.
+    let at_end = |d: &Tensor| if form.norm_at_end { d.duplicate() } else { zeros(d) };
+    let same = d_residual.is_none();
+    match (form.input, normed_sum) {
+        (Input::NormedSum, Some(tape)) => {
+            let equal = form.residual == Residual::Output && form.norm_at_end && same;
+            let d_r = (!equal).then(|| at_end(&d_sum));
+            let d_residual = d_residual.unwrap_or(d_sum);
+            let mut d_normed = match form.residual {
+                Residual::NormedSum => d_residual.duplicate(),
+                Residual::Output | Residual::Sum => zeros(&d_residual),
+            };
+            add(&mut d_normed);
+            let d_both = norm.backward(&tape, d_normed);
+            // Where x and r are added twice, once for each norm, their gradients are equal.
+            let d_r = d_r.map(|mut d_r| {
+                if form.residual == Residual::Sum {
+                    d_r.add_scaled(1.0, &d_residual);
+                }
+                d_r.add_scaled(1.0, &d_both);
+                d_r
+            });
+            let mut d_x = d_both;
+            if form.residual != Residual::NormedSum {
+                d_x.add_scaled(1.0, &d_residual);
+            }
+            EndGradients { x: d_x, residual: d_r }
+        }
+        (Input::SubLayerInput, _) => {
+            let mut d_r = at_end(&d_sum);
+            add(&mut d_r);
+            EndGradients { x: d_residual.unwrap_or(d_sum), residual: Some(d_r) }
+        }
+        (Input::Output | Input::NormedSum, _) => {
+            let d_r = at_end(&d_sum);
+            let mut d_x = d_residual.unwrap_or(d_sum);
+            add(&mut d_x);
+            EndGradients { x: d_x, residual: Some(d_r) }
+        }
+    }
 }

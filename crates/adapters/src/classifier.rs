@@ -8,7 +8,7 @@ use crate::head::Head;
 
 /// What is trained for one task.
 pub struct TaskModel {
-    /// The bottlenecks.
+    /// What sits in the encoder.
     pub adapter: Adapter,
     /// Makes logits of the first token's state.
     pub head: Head,
@@ -17,7 +17,7 @@ pub struct TaskModel {
 /// Where a parameter belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
-    /// The bottleneck at a place.
+    /// The module at a place.
     Adapter(Place),
     /// The head.
     Head,
@@ -118,6 +118,12 @@ impl TaskModel {
             }
             value
         })
+    }
+
+    /// The penalty on the trained parameters that belongs to the loss of each step, 0 but for
+    /// fusions; adds its gradient.
+    pub fn add_penalty(&mut self) -> f64 {
+        self.adapter.add_penalty()
     }
 
     /// Calls `f` on each trained parameter, lowest module first, the head last.

@@ -7,6 +7,7 @@
 //! (Compacter) is therefore absent from the struct; where `phm_layer` is off those fields mean
 //! nothing, and they are written with the library's defaults.
 
+mod fusion;
 mod json;
 mod preset;
 mod reduction_factor;
@@ -16,6 +17,7 @@ use std::collections::BTreeSet;
 use adaptkit_encoder::{Place, Site};
 use adaptkit_kernels::Activation;
 
+pub use fusion::FusionConfig;
 pub use json::Vintage;
 pub(crate) use json::layer_number;
 pub use preset::Preset;

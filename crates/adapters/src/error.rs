@@ -9,8 +9,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use adaptkit_encoder::EncoderError;
 pub(crate) use adaptkit_encoder::foreign_text::{quoted, said};
+use adaptkit_encoder::{EncoderError, Place};
 
 /// How many characters of a value or name from a file a message shows.
 const CHARACTERS_SHOWN: usize = 80;
@@ -335,6 +335,22 @@ pub enum AdapterError {
         made_for: String,
         /// Its value for the encoder at hand.
         found: String,
+    },
+    /// An adapter that a fusion cannot have.
+    #[error("adapter {} cannot be a member of this fusion: {reason}", quoted(name))]
+    MemberUnsuited {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A fusion has no attention at a place where its members have modules.
+    #[error("fusion {} has no attention at {place}, where its members have modules", quoted(name))]
+    NoAttention {
+        /// Its name.
+        name: String,
+        /// The place.
+        place: Place,
     },
     /// The labels of a head are not one name for each of the ids 0, 1, 2, …
     #[error("{}: the labels are unusable: {reason}", path.display())]

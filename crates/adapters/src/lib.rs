@@ -1,7 +1,7 @@
 //! Bottleneck adapters, their placements, heads and files.
 //!
-//! [`TaskModel`] is what is trained for one task: an [`Adapter`] of [`Bottleneck`]s at places of
-//! the encoder, and a [`Head`]. [`config`] says what an adapter is to be, [`files`] reads and
+//! [`TaskModel`] is what is trained for one task: an [`Adapter`] of [`Module`]s at places of the
+//! encoder ([`Bottleneck`]s, or [`Fusion`]s of several adapters), and a [`Head`]. [`config`] says what an adapter is to be, [`files`] reads and
 //! writes the `adapters` library's directories.
 
 mod adapter;
@@ -12,8 +12,10 @@ mod classifier;
 pub mod config;
 pub mod error;
 pub mod files;
+mod fusion;
 mod head;
 mod mixed;
+mod module;
 
 pub use adapter::{Adapter, Inference, Training};
 pub use assembly::HeadShape;
@@ -21,5 +23,7 @@ pub use bottleneck::{Bottleneck, Extras, Form, Input, Residual};
 pub use classifier::{Entry, Loss, Owner, TaskModel, TrainingPass};
 pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};
+pub use fusion::Fusion;
 pub use head::{Head, HeadTape};
 pub use mixed::{Wish, logits_of_wishes};
+pub use module::Module;

@@ -267,6 +267,11 @@ impl Flags {
                 return Err(CliError::usage(message));
             }
         }
+        if self.cache_dir.is_some() && self.adapterdrop == AdapterDrop::None {
+            let message = "--cache-dir is for --adapterdrop N or robust: without it there is \
+                           nothing below the adapter to keep";
+            return Err(CliError::usage(message));
+        }
         let threshold = self.early_stopping_threshold;
         if !(threshold.is_finite() && threshold >= 0.0) {
             let message = format!(

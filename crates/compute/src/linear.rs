@@ -292,6 +292,13 @@ impl TrainedLinear {
         out
     }
 
+    /// x·Wᵀ [rows, outputs], without the bias.
+    pub fn forward_without_bias(&self, x: &Tensor) -> Tensor {
+        let mut out = x.device().uninitialised(x.rows(), self.outputs());
+        product(x.device(), matrix(x), &self.forward, None, Epilogue::None, &mut out, false);
+        out
+    }
+
     /// f(y) [rows, outputs], and y itself if `keep`.
     pub fn forward_activated(
         &self,
@@ -308,6 +315,12 @@ impl TrainedLinear {
         device.run(|| {
             elementwise::add_column_sums(d.values(), self.bias.gradient_mut().values_mut());
         });
+        self.add_weight_gradient(x, d);
+    }
+
+    /// Adds the gradient of the weight alone.
+    pub fn add_weight_gradient(&mut self, x: &Tensor, d: &Tensor) {
+        let device = x.device();
         let x = PackedMatrix::pack(device.0.isa, Precision::F32, matrix(x));
         let to = self.weight.gradient_mut();
         product(device, matrix(d).transposed(), &x, None, Epilogue::None, to, true);

@@ -38,6 +38,11 @@ pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, AdapterErro
 /// Writes `value` as Python's `json.dump(value, indent=2, sort_keys=True)` does.
 pub(super) fn write(path: &Path, mut value: Value) -> Result<(), AdapterError> {
     value.sort_all_objects();
+    write_in_order(path, &value)
+}
+
+/// The same with the keys in the order in which they are there.
+pub(super) fn write_in_order(path: &Path, value: &Value) -> Result<(), AdapterError> {
     let text = format!("{value:#}");
     let mut ascii = String::with_capacity(text.len());
     for character in text.chars() {

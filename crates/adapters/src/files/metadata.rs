@@ -10,7 +10,7 @@ use crate::config::Vintage;
 use crate::error::AdapterError;
 
 /// The version of the library whose files are written.
-const WRITTEN_VERSION: &str = "adapters.1.3.0";
+pub(super) const WRITTEN_VERSION: &str = "adapters.1.3.0";
 
 /// The encoder that an adapter or a head was made for, as far as the library's files say it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@
 //! | `layer_norms.safetensors` | layer norms of the encoder that were trained too; the library ignores the file |
 //! | `adaptkit.json` | what that library has no place for ([`Provenance`]); it ignores the file |
 //!
+//! A fusion's directory holds one of these for each member, and more: see [`StoredFusion`].
+//!
 //! Here everything is plain numbers on the host: [`StoredAdapter`] and [`StoredHead`] know shapes
 //! and names, not how to compute. A directory is read strictly: each tensor that the configuration
 //! calls for is there with its shape and finite values, and no other is. The library itself logs
@@ -20,6 +22,7 @@
 //! for byte: keys sorted, two spaces, ASCII only.
 
 mod adapter;
+mod fusion;
 mod head;
 mod json;
 mod labels;
@@ -30,6 +33,7 @@ mod tensor_names;
 mod tensors;
 
 pub use adapter::{StoredAdapter, StoredBottleneck, StoredGate, StoredNorm};
+pub use fusion::{StoredAttention, StoredFusion};
 pub use head::{HeadKind, StoredHead, StoredLinear};
 pub use metadata::ModelReference;
 pub use provenance::{BaseReference, Provenance};
@@ -49,6 +53,14 @@ pub const HEAD_CONFIG: &str = "head_config.json";
 pub const HEAD_WEIGHTS: &str = "model_head.safetensors";
 /// The head's tensors, as the library writes them unless asked otherwise.
 pub const HEAD_PICKLE: &str = "pytorch_model_head.bin";
+/// Which adapters a fusion's directory fuses.
+pub const ADAPTER_SETUP: &str = "adapter_setup.json";
+/// The fusion's configuration.
+pub const FUSION_CONFIG: &str = "adapter_fusion_config.json";
+/// The fusion's tensors, as they are written.
+pub const FUSION_WEIGHTS: &str = "model_adapter_fusion.safetensors";
+/// The fusion's tensors, as the library writes them unless asked otherwise.
+pub const FUSION_PICKLE: &str = "pytorch_model_adapter_fusion.bin";
 /// What only this project knows of an adapter.
 pub const PROVENANCE: &str = "adaptkit.json";
 

@@ -60,6 +60,9 @@ const COLLECTIONS: [&str; 5] = [
     "layer_text_lang_adapters.",
 ];
 
+/// What fusions are called.
+const FUSION_LAYER: &str = "adapter_fusion_layer.";
+
 /// Kinds of modules that may stand in an adapter's file and are not bottlenecks.
 const OTHER_MODULES: [(&str, &str); 8] = [
     ("invertible_", "invertible adapters are not supported"),
@@ -95,25 +98,49 @@ impl TensorNames {
 
     /// The full name of a part.
     pub(super) fn name(&self, place: Place, adapter: &str, part: &str) -> String {
-        let site = match place.site {
+        let site = self.site(place.site);
+        format!("{}{}{}.{site}adapters.{adapter}.{part}", self.prefix, self.layers, place.layer)
+    }
+
+    /// The full name of a part of a fusion.
+    pub(super) fn fusion(&self, place: Place, fusion: &str, part: &str) -> String {
+        let site = self.site(place.site);
+        let (prefix, layers, layer) = (self.prefix, self.layers, place.layer);
+        format!("{prefix}{layers}{layer}.{site}{FUSION_LAYER}{fusion}.{part}")
+    }
+
+    /// The place and the part of a fusion's tensor.
+    pub(super) fn parse_fusion<'a>(&self, name: &'a str, fusion: &str) -> Option<(Place, &'a str)> {
+        let (place, rest) = self.parse_place(name)?;
+        let part = rest.strip_prefix(FUSION_LAYER)?.strip_prefix(fusion)?.strip_prefix('.')?;
+        Some((place, part))
+    }
+
+    fn site(&self, site: Site) -> &'static str {
+        match site {
             Site::Attention => self.attention,
             Site::Output => self.output,
+        }
+    }
+
+    /// The place that a name begins with, and what follows.
+    fn parse_place<'a>(&self, name: &'a str) -> Option<(Place, &'a str)> {
+        let rest = name.strip_prefix(self.prefix).unwrap_or(name);
+        let (layer, rest) = rest.strip_prefix(self.layers)?.split_once('.')?;
+        let (site, rest) = match rest.strip_prefix(self.attention) {
+            Some(rest) => (Site::Attention, rest),
+            None => (Site::Output, rest.strip_prefix(self.output)?),
         };
-        format!("{}{}{}.{site}adapters.{adapter}.{part}", self.prefix, self.layers, place.layer)
+        Some((Place::new(layer_number(layer)?, site), rest))
     }
 
     /// Takes a name apart, or says why it cannot belong to a bottleneck adapter.
     pub(super) fn parse<'a>(&self, name: &'a str) -> Result<ParsedName<'a>, String> {
         let parsed = || {
-            let rest = name.strip_prefix(self.prefix).unwrap_or(name);
-            let (layer, rest) = rest.strip_prefix(self.layers)?.split_once('.')?;
-            let (site, rest) = match rest.strip_prefix(self.attention) {
-                Some(rest) => (Site::Attention, rest),
-                None => (Site::Output, rest.strip_prefix(self.output)?),
-            };
+            let (place, rest) = self.parse_place(name)?;
             let rest = COLLECTIONS.iter().find_map(|collection| rest.strip_prefix(collection))?;
             let (adapter, part) = rest.split_once('.')?;
-            Some(ParsedName { place: Place::new(layer_number(layer)?, site), adapter, part })
+            Some(ParsedName { place, adapter, part })
         };
         parsed().ok_or_else(|| match OTHER_MODULES.iter().find(|(part, _)| name.contains(part)) {
             Some((_, reason)) => String::from(*reason),

@@ -157,6 +157,7 @@ fn flags_out_of_range() {
             2,
             "error: invalid value 'much' for '--cache-budget <SIZE>': a size is a number of bytes",
         ),
+        (&["--cache-dir", "states"], 2, "error: --cache-dir is for --adapterdrop N or robust"),
         (
             &["--adapterdrop", "1", "--cache-dir", "rows.csv"],
             1,

@@ -216,7 +216,8 @@ pub fn train(
                 head_dropout: options.head_dropout,
                 key: mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64),
             };
-            let loss = accumulate(encoder, model, train, picked, pass, cache.as_mut());
+            let loss = accumulate(encoder, model, train, picked, pass, cache.as_mut())
+                + model.add_penalty();
             tell(&mut cache, observer);
             let learning_rate = f64::from(options.learning_rate)
                 * linear_schedule(progress.steps, warmup, total_steps);
@@ -232,8 +233,12 @@ pub fn train(
                 epsilon: 1e-8,
                 weight_decay: options.weight_decay,
             };
-            let decays =
-                |name: &str| !name.ends_with("bias") && !name.to_lowercase().contains("norm");
+            // A fusion's value matrix has its own penalty.
+            let decays = |name: &str| {
+                !name.ends_with("bias")
+                    && !name.to_lowercase().contains("norm")
+                    && name != "value.weight"
+            };
             let gradient_norm = optimiser.step(model, &adamw, options.max_grad_norm, decays);
             if !gradient_norm.is_finite() {
                 return Err(TrainingError::LossNotFinite { step: progress.steps, loss: f64::NAN });

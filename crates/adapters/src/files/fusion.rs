@@ -1,0 +1,266 @@
+//! A fusion as the library's `save_adapter_setup` lays it out.
+//!
+//! | path | holds |
+//! |---|---|
+//! | `adapter_setup.json` | which adapters are fused, and the head |
+//! | `a,b,c/` | `adapter_fusion_config.json` and the fusion's tensors |
+//! | `a/`, `b/`, `c/` | the members, each an adapter's directory |
+//! | `HEAD/` | the head |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use adaptkit_encoder::{Place, Site};
+use serde_json::{Value, json};
+
+use super::head::StoredHead;
+use super::metadata::{ModelReference, WRITTEN_VERSION};
+use super::tensor_names::TensorNames;
+use super::tensors::{TensorFile, write_tensors};
+use super::{ADAPTER_SETUP, FUSION_CONFIG, FUSION_PICKLE, FUSION_WEIGHTS, StoredAdapter, json};
+use crate::config::FusionConfig;
+use crate::error::AdapterError;
+
+/// The attention of a fusion at one place, matrices [hidden, hidden] in row-major order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredAttention {
+    /// Q
+    pub query_weight: Vec<f32>,
+    /// `[hidden]`
+    pub query_bias: Vec<f32>,
+    /// K
+    pub key_weight: Vec<f32>,
+    /// `[hidden]`
+    pub key_bias: Vec<f32>,
+    /// V, if there is one.
+    pub value_weight: Option<Vec<f32>>,
+}
+
+/// A fusion: its members, its configuration and its attention at every place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredFusion {
+    /// The members in their order, which the last one's wiring makes part of what is computed.
+    pub members: Vec<StoredAdapter>,
+    /// Its configuration.
+    pub config: FusionConfig,
+    /// The encoder it was made for.
+    pub model: ModelReference,
+    /// The attention by place.
+    pub attention: BTreeMap<Place, StoredAttention>,
+}
+
+impl StoredAttention {
+    fn parts(&self) -> Vec<(&'static str, &[f32])> {
+        let mut parts: Vec<(&'static str, &[f32])> = vec![
+            ("query.weight", &self.query_weight),
+            ("query.bias", &self.query_bias),
+            ("key.weight", &self.key_weight),
+            ("key.bias", &self.key_bias),
+        ];
+        parts.extend(self.value_weight.as_deref().map(|value| ("value.weight", value)));
+        parts
+    }
+}
+
+impl StoredFusion {
+    /// The names of the members, joined as the library does.
+    pub fn name(&self) -> String {
+        let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
+        names.join(",")
+    }
+
+    /// Whether a directory holds a fusion's setup.
+    pub fn is_at(directory: &Path) -> bool {
+        directory.join(ADAPTER_SETUP).exists()
+    }
+
+    /// Reads the fusion in `directory`, which the library or [`StoredFusion::write`] wrote, and
+    /// its head if it has one.
+    ///
+    /// # Errors
+    /// What is missing, wrong or not supported; a setup that is no fusion; members of one name, or
+    /// in another order than the fusion has them.
+    pub fn read(directory: &Path) -> Result<(StoredFusion, Option<StoredHead>), AdapterError> {
+        let setup_path = directory.join(ADAPTER_SETUP);
+        let setup = json::read_object(&setup_path)?;
+        let names = member_names(&setup_path, setup.get("adapter_setup"))?;
+        let folder = directory.join(names.join(","));
+        let path = folder.join(FUSION_CONFIG);
+        if !path.exists() {
+            let hint = format!(": {} asks for it", setup_path.display());
+            return Err(AdapterError::MissingFile { path: folder, expected: FUSION_CONFIG, hint });
+        }
+        let map = json::read_object(&path)?;
+        let found: Option<Vec<&str>> = match map.get("adapter_names") {
+            Some(Value::Array(found)) => found.iter().map(Value::as_str).collect(),
+            _ => None,
+        };
+        if found.is_none_or(|found| found != names) {
+            let expected = format!("{names:?}, the names and order of its folder");
+            let found = map.get("adapter_names");
+            return Err(json::field_error(&path, "adapter_names", found, &expected));
+        }
+        let model = ModelReference::read(&path, &map)?;
+        let config = FusionConfig::from_json(map.get("config").unwrap_or(&Value::Null))
+            .map_err(|source| AdapterError::ConfigFile { path: path.clone(), source })?;
+        let mut members = Vec::new();
+        for name in &names {
+            let member = StoredAdapter::read(&directory.join(name))?;
+            if member.name != *name {
+                let path = directory.join(name).join(super::ADAPTER_CONFIG);
+                let (found, expected) = (Value::from(member.name), format!("\"{name}\""));
+                return Err(json::field_error(&path, "name", Some(&found), &expected));
+            }
+            member.model.check("adapter", name, &model.model_type, model.hidden_size)?;
+            members.push(member);
+        }
+        let attention = read_attention(&folder, &names.join(","), &config, &model)?;
+        let head = match setup.get("head_setup") {
+            None | Some(Value::Null) => None,
+            Some(_) => {
+                let folder = directory.join(json::text(&setup_path, &setup, "head_setup")?);
+                let hint = format!(": {} asks for it", setup_path.display());
+                let missing =
+                    AdapterError::MissingFile { path: folder.clone(), expected: "head", hint };
+                Some(StoredHead::read(&folder)?.ok_or(missing)?)
+            }
+        };
+        Ok((StoredFusion { members, config, model, attention }, head))
+    }
+
+    /// Writes the fusion, its members and its head into `directory`, which exists or is created.
+    ///
+    /// # Errors
+    /// If two members have one name, numbers do not fit the configuration, or a file cannot be
+    /// written.
+    pub fn write(&self, directory: &Path, head: &StoredHead) -> Result<(), AdapterError> {
+        let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
+        distinct(&names)?;
+        let tensor_names = TensorNames::of(&self.model.model_type)?;
+        let (folder, hidden) = (directory.join(self.name()), self.model.hidden_size);
+        let mut tensors = Vec::new();
+        for (&place, attention) in &self.attention {
+            for (part, values) in attention.parts() {
+                let shape = shape_of(part, hidden);
+                if values.len() != shape.iter().product::<usize>() {
+                    let length = values.len();
+                    let reason =
+                        format!("{place}: {part} has {length} values, its shape is {shape:?}");
+                    return Err(AdapterError::Inconsistent {
+                        what: "fusion",
+                        name: self.name(),
+                        reason,
+                    });
+                }
+                tensors.push((tensor_names.fusion(place, &self.name(), part), shape, values));
+            }
+        }
+        for member in &self.members {
+            member.write(&directory.join(&member.name))?;
+        }
+        write_tensors(&folder.join(FUSION_WEIGHTS), tensors)?;
+        let mut around = self.model.around(&self.name(), self.config.to_json())?;
+        around["adapter_names"] = json!(names);
+        json::write(&folder.join(FUSION_CONFIG), around)?;
+        head.write(&directory.join(&head.name))?;
+        let single = |name: &&str| json!({"type": "single", "children": [name]});
+        let children: Vec<Value> = names.iter().map(single).collect();
+        let setup = json!({
+            "adapter_setup": {"type": "Fuse", "children": children},
+            "head_setup": head.name,
+            "version": WRITTEN_VERSION,
+        });
+        json::write_in_order(&directory.join(ADAPTER_SETUP), &setup)
+    }
+}
+
+/// Refuses two members of one name.
+fn distinct(names: &[&str]) -> Result<(), AdapterError> {
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(**name)) {
+        Some(name) => Err(AdapterError::MemberUnsuited {
+            name: (*name).to_owned(),
+            reason: "another member has the same name",
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The names that `adapter_setup` fuses.
+fn member_names(path: &Path, setup: Option<&Value>) -> Result<Vec<String>, AdapterError> {
+    let wrong = |field: &str, found: Option<&Value>| {
+        json::field_error(path, field, found, "a Fuse of single adapters, without compositions")
+    };
+    let Some(Value::Object(map)) = setup else { return Err(wrong("adapter_setup", setup)) };
+    if map.get("type").and_then(Value::as_str) != Some("Fuse") {
+        return Err(wrong("adapter_setup.type", map.get("type")));
+    }
+    let Some(Value::Array(children)) = map.get("children").filter(|c| c != &&json!([])) else {
+        return Err(wrong("adapter_setup.children", map.get("children")));
+    };
+    let name = |child: &Value| match (&child["type"], &child["children"]) {
+        (Value::String(single), Value::Array(names)) if single == "single" => match &names[..] {
+            [Value::String(name)] => Ok(name.clone()),
+            _ => Err(wrong("adapter_setup.children", Some(child))),
+        },
+        _ => Err(wrong("adapter_setup.children", Some(child))),
+    };
+    let names = children.iter().map(name).collect::<Result<Vec<String>, _>>()?;
+    for name in &names {
+        super::metadata::check_name("an adapter", name)?;
+    }
+    distinct(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+    Ok(names)
+}
+
+fn shape_of(part: &str, hidden: usize) -> Vec<usize> {
+    if part.ends_with("bias") { vec![hidden] } else { vec![hidden, hidden] }
+}
+
+fn read_attention(
+    folder: &Path,
+    name: &str,
+    config: &FusionConfig,
+    model: &ModelReference,
+) -> Result<BTreeMap<Place, StoredAttention>, AdapterError> {
+    let file = TensorFile::open(folder, &[FUSION_WEIGHTS, FUSION_PICKLE])?;
+    let file = file.ok_or_else(|| AdapterError::MissingFile {
+        path: folder.to_path_buf(),
+        expected: "model_adapter_fusion.safetensors or pytorch_model_adapter_fusion.bin",
+        hint: String::new(),
+    })?;
+    let names = TensorNames::of(&model.model_type)?;
+    let all = file.names();
+    let mut places: BTreeMap<Place, BTreeMap<&str, &str>> = BTreeMap::new();
+    for full in &all {
+        let (place, part) = names.parse_fusion(full, name).ok_or_else(|| {
+            let example = names.fusion(Place::new(0, Site::Output), name, "query.weight");
+            file.unexpected(full, format!("a fusion of these members has names like {example}"))
+        })?;
+        if let Some(other) = places.entry(place).or_default().insert(part, full) {
+            return Err(file.unexpected(full, format!("{other} stands for the same part")));
+        }
+    }
+    let mut attention = BTreeMap::new();
+    for (place, mut parts) in places {
+        let mut take = |part: &str| {
+            let reason = format!("the configuration calls for at {place}");
+            match parts.remove(part) {
+                Some(full) => file.read(full, &shape_of(part, model.hidden_size), &reason),
+                None => Err(file.missing(&names.fusion(place, name, part), &reason)),
+            }
+        };
+        let stored = StoredAttention {
+            query_weight: take("query.weight")?,
+            query_bias: take("query.bias")?,
+            key_weight: take("key.weight")?,
+            key_bias: take("key.bias")?,
+            value_weight: if config.value { Some(take("value.weight")?) } else { None },
+        };
+        if let Some(full) = parts.values().next() {
+            return Err(file.unexpected(full, format!("the configuration has none at {place}")));
+        }
+        attention.insert(place, stored);
+    }
+    Ok(attention)
+}

@@ -1,0 +1,158 @@
+//! Fusions against what the `adapters` library computes in double precision: logits, loss, the
+//! penalty, the gradient of every trained parameter; and their directories, read and written.
+//!
+//! Bounds: 2e-5 of the largest number, as for the encoder. The gradient of the keys' bias is zero
+//! without dropout; what rounding leaves of it is compared with the largest of all gradients.
+
+use std::path::Path;
+
+use adaptkit_adapters::files::{StoredFusion, StoredHead};
+use adaptkit_adapters::{Entry, Owner, TaskModel, TrainingPass};
+use adaptkit_compute::{Device, Precision, Tensor};
+use adaptkit_encoder::{Encoder, RaggedBatch, Site};
+use adaptkit_testkit::{Golden, Report, golden_dir};
+
+const CASES: [&str; 4] =
+    ["fusion-dynamic-2", "fusion-dynamic-3", "fusion-dynamic-8", "fusion-static-2"];
+
+struct Case {
+    golden: Golden,
+    encoder: Encoder,
+    head: StoredHead,
+    model: TaskModel,
+    batch: RaggedBatch,
+}
+
+fn case(name: &str, device: &Device) -> Case {
+    let golden = Golden::at(&golden_dir(name));
+    let mut encoder =
+        Encoder::load(&golden.model_dir(), device, Precision::F32).expect("the tiny base");
+    let (mut fusion, head) =
+        StoredFusion::read(&golden.directory().join("setup")).expect("a fusion");
+    // The goldens are made without dropout; 0 would ask for the model's own.
+    fusion.config.dropout_prob = Some(f64::MIN_POSITIVE);
+    let head = head.expect("a head");
+    let model = TaskModel::from_stored_fusion(&encoder, &fusion, &head).expect("a model");
+    encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
+    let batch = RaggedBatch::new(golden.rows().iter().map(|(ids, types)| (&ids[..], &types[..])));
+    Case { golden, encoder, head, model, batch }
+}
+
+/// A parameter's name in the library.
+fn library_name(golden: &Golden, owner: Owner, part: &str) -> String {
+    let names = golden.names();
+    let fits = |name: &&str| match owner {
+        Owner::Head => name.starts_with("d.heads.") && name.ends_with(&format!(".{part}")),
+        Owner::Adapter(place) => {
+            assert_eq!(place.site, Site::Output);
+            name.starts_with(&format!("d.bert.encoder.layer.{}.output.", place.layer))
+                && name.ends_with(&format!(".{part}"))
+        }
+    };
+    let found = names.iter().map(|name| &name[..]).find(fits);
+    found.unwrap_or_else(|| panic!("no gradient of {owner:?}, {part}")).to_owned()
+}
+
+fn accumulate(case: &mut Case) -> f64 {
+    let labels = case.golden.integers("targets");
+    let labels: Vec<usize> = labels.iter().map(|label| *label as usize).collect();
+    let loss = |logits: &Tensor| logits.cross_entropy(&labels);
+    let pass = TrainingPass { first_layer: 0, head_dropout: 0.0, key: 7 };
+    let entry = Entry::embedded(&case.encoder, &case.batch);
+    case.model.accumulate_gradients(&case.encoder, &case.batch, entry, &loss, pass)
+}
+
+#[test]
+fn logits_losses_penalties_and_gradients_are_the_librarys() {
+    let mut report = Report::default();
+    for instructions in ["portable", "avx2", "avx512"] {
+        let Ok(device) = Device::cpu_with_instructions(instructions, None) else {
+            println!("skipped: this CPU has no {instructions}");
+            continue;
+        };
+        for name in CASES {
+            let mut case = case(name, &device);
+            let what = |part: &str| format!("{name} on {instructions}, {part}");
+            let logits = case.model.logits(&case.encoder, &case.batch).to_vec();
+            report.compare(what("logits"), &logits, &case.golden.floats("logits"), 2e-5);
+            let loss = accumulate(&mut case) as f32;
+            let Case { golden, model, .. } = &mut case;
+            report.compare(what("loss"), &[loss], &golden.floats("loss"), 2e-5);
+            let (mut seen, mut largest, mut key_bias) = (0, 0.0f32, 0.0f32);
+            model.visit(&mut |owner, part, parameter| {
+                let gradient = parameter.gradient().expect("a gradient").to_vec();
+                let size = gradient.iter().fold(0.0f32, |a, x| a.max(x.abs()));
+                seen += 1;
+                if part == "key.bias" {
+                    key_bias = key_bias.max(size);
+                    return;
+                }
+                largest = largest.max(size);
+                let library = library_name(golden, owner, part);
+                report.compare(what(&library), &gradient, &golden.floats(&library), 2e-5);
+            });
+            let gradients = golden.names().iter().filter(|name| name.starts_with("d.")).count();
+            report.check(what("every gradient is there"), seen == gradients);
+            report.check(what("the keys' bias"), key_bias <= 2e-5 * largest);
+            let penalty = model.add_penalty();
+            if !golden.names().iter().any(|name| name == "penalty") {
+                report.check(what("no penalty"), penalty == 0.0);
+                continue;
+            }
+            report.compare(what("penalty"), &[penalty as f32], &golden.floats("penalty"), 2e-5);
+            model.visit(&mut |owner, part, parameter| {
+                let Owner::Adapter(_) = owner else { return };
+                let library = format!("penalised_{}", library_name(golden, owner, part));
+                if golden.names().contains(&library) {
+                    let gradient = parameter.gradient().expect("a gradient").to_vec();
+                    report.compare(what(&library), &gradient, &golden.floats(&library), 2e-5);
+                }
+            });
+        }
+    }
+    report.finish();
+}
+
+/// Every file below a directory with its bytes.
+fn files(directory: &Path, into: &mut Vec<(String, Vec<u8>)>, prefix: &str) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let name = format!("{prefix}{}", entry.file_name().to_str().expect("UTF-8"));
+        match entry.path().is_dir() {
+            true => files(&entry.path(), into, &format!("{name}/")),
+            false => into.push((name, std::fs::read(entry.path()).expect("a file"))),
+        }
+    }
+}
+
+#[test]
+fn what_is_written_is_read_back_the_same_with_the_librarys_json() {
+    let device = Device::cpu(None).expect("a device");
+    for name in CASES {
+        let case = case(name, &device);
+        let setup = case.golden.directory().join("setup");
+        let (fusion, _) = StoredFusion::read(&setup).expect("a fusion");
+        let home = tempfile::tempdir().expect("a directory");
+        case.model.stored_fusion(&fusion).write(home.path(), &case.head).expect("written");
+        let (again, head) = StoredFusion::read(home.path()).expect("read back");
+        assert!(again == fusion && head.as_ref() == Some(&case.head), "{name}");
+        let (mut theirs, mut ours) = (Vec::new(), Vec::new());
+        files(&setup, &mut theirs, "");
+        files(home.path(), &mut ours, "");
+        theirs.sort();
+        ours.sort();
+        let names = |all: &[(String, Vec<u8>)]| -> Vec<String> {
+            all.iter().map(|(name, _)| name.clone()).collect()
+        };
+        assert_eq!(names(&ours), names(&theirs), "{name}");
+        for ((file, ours), (_, theirs)) in ours.iter().zip(&theirs) {
+            if file.ends_with(".json") {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                assert_eq!(text(ours), text(theirs), "{name}, {file}");
+            }
+        }
+        let again = TaskModel::from_stored_fusion(&case.encoder, &again, &case.head);
+        let logits = |model: &TaskModel| model.logits(&case.encoder, &case.batch).to_vec();
+        assert_eq!(logits(&again.expect("a model")), logits(&case.model), "{name}");
+    }
+}
