@@ -9,8 +9,9 @@ pub enum Precision {
     F32,
     /// bfloat16: both operands rounded to eight significant bits, sums in f32.
     Bf16,
-    /// Eight-bit integers: weights symmetric per output channel, the left rows symmetric per row
-    /// and block of the depth, scaled as they come; sums exact in 32-bit integers.
+    /// Eight-bit integers: weights symmetric per output channel, the left rows from the least to
+    /// the greatest number of each row and block of the depth, as they come; sums exact in 32-bit
+    /// integers.
     Int8,
 }
 
@@ -94,32 +95,66 @@ impl Int8Scale {
         Int8Scale { scale, inverse: if scale > 0.0 { 1.0 / scale } else { 0.0 } }
     }
 
-    /// Factor and summand that bring a number, in units of the scale and to nearest, with `offset`
-    /// added, into the low byte of a float.
-    #[inline(always)]
-    pub(crate) fn to_low_byte(self, offset: u8) -> (f32, f32) {
-        // 1.5·2²³ leaves the whole number in the low bits of the significand.
-        (self.inverse, 12_582_912.0 + f32::from(offset))
-    }
-
     /// `x` in units of the scale, to nearest, as the low byte; for finite x of at most the
     /// largest magnitude.
     #[inline(always)]
     pub(crate) fn quantise(self, x: f32) -> u8 {
-        let (factor, summand) = self.to_low_byte(0);
-        (x * factor + summand).to_bits() as u8
+        (x * self.inverse + TO_LOW_BITS).to_bits() as u8
     }
 }
 
-/// The bits of the largest magnitude.
-#[inline(always)]
-pub(crate) fn largest_magnitude_bits(values: &[f32]) -> u32 {
-    let mut largest = 0;
-    for x in values {
-        largest = largest.max(x.to_bits() & 0x7fff_ffff);
-    }
-    largest
+/// A range for eight-bit integers that holds zero: numbers are `scale` times (0..=255 − `zero`).
+#[derive(Clone, Copy)]
+pub(crate) struct Int8Range {
+    pub(crate) scale: f32,
+    inverse: f32,
+    /// What stands for zero.
+    zero: i32,
 }
+
+impl Int8Range {
+    /// The range from the least to the greatest of the numbers and zero. Its scale is NaN where a
+    /// number is not finite, so that it stays visible in the result.
+    #[inline(always)]
+    pub(crate) fn of(values: &[f32]) -> Int8Range {
+        // As signed integers these are in the order of the numbers, infinities and NaN outside.
+        let order = |bits: i32| bits ^ ((bits >> 31) & 0x7fff_ffff);
+        let (mut least, mut greatest) = (0, 0);
+        for x in values {
+            let key = order(x.to_bits() as i32);
+            (least, greatest) = (least.min(key), greatest.max(key));
+        }
+        let [least, greatest] = [least, greatest].map(|key| f32::from_bits(order(key) as u32));
+        if !least.is_finite() || !greatest.is_finite() {
+            return Int8Range { scale: f32::NAN, inverse: 0.0, zero: 0 };
+        }
+        // One unit of the 255 is spared: zero is rounded by half a one and each number by another.
+        let scale = greatest / 254.0 - least / 254.0;
+        if scale < SMALLEST {
+            return Int8Range { scale: 0.0, inverse: 0.0, zero: 0 };
+        }
+        let inverse = 1.0 / scale;
+        // Half a unit is rounded up, so that the least number does not fall below 0.
+        Int8Range { scale, inverse, zero: (0.5 - least * inverse) as i32 }
+    }
+
+    /// What stands for zero in bytes that have `offset` − 128 added.
+    #[inline(always)]
+    pub(crate) fn zero(self, offset: u8) -> i32 {
+        self.zero + i32::from(offset) - 128
+    }
+
+    /// Factor and summand that bring a number of the range, to nearest and with `offset` − 128
+    /// added, into the low byte of a float.
+    #[inline(always)]
+    pub(crate) fn to_low_byte(self, offset: u8) -> (f32, f32) {
+        (self.inverse, TO_LOW_BITS + self.zero(offset) as f32)
+    }
+}
+
+/// 1.5·2²³: added to a small number, it leaves that, to the nearest whole one, in the low bits of the
+/// significand.
+const TO_LOW_BITS: f32 = 12_582_912.0;
 
 #[cfg(test)]
 mod tests {
@@ -153,5 +188,38 @@ mod tests {
         }
         assert!(Int8Scale::of_largest(f32::NAN.to_bits()).scale.is_nan());
         assert_eq!(Int8Scale::of_largest(0).quantise(0.0), 0);
+    }
+
+    #[test]
+    fn a_range_holds_zero_and_its_ends_in_a_byte() {
+        let mut bits: u32 = 1;
+        let mut next = || {
+            bits = bits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (bits >> 8) as f32 / (1 << 24) as f32
+        };
+        for round in 0..100_000 {
+            let size = [1.0, 1e-20, 1e30, 3e38][round % 4];
+            let least = if round % 3 == 0 { 0.0 } else { -next() * size };
+            let values = [least, next() * size, 0.0, least * next()];
+            let range = Int8Range::of(&values);
+            let half = f64::from(range.scale) * 0.5001;
+            for offset in [0, 128] {
+                let (factor, summand) = range.to_low_byte(offset);
+                for x in values {
+                    let byte = x.mul_add(factor, summand).to_bits() as u8;
+                    let whole = if offset == 0 { i32::from(byte as i8) } else { i32::from(byte) };
+                    let got = f64::from(whole - range.zero(offset)) * f64::from(range.scale);
+                    assert!((got - f64::from(x)).abs() <= half, "{x} of {values:?}: {got}");
+                }
+                let byte = summand.to_bits() as u8;
+                let zero = if offset == 0 { i32::from(byte as i8) } else { i32::from(byte) };
+                assert_eq!(zero, range.zero(offset), "{values:?}");
+            }
+        }
+        for wrong in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(Int8Range::of(&[1.0, wrong, -2.0]).scale.is_nan(), "{wrong}");
+        }
+        assert_eq!(Int8Range::of(&[0.0, -0.0]).scale, 0.0);
+        assert_eq!(Int8Range::of(&[]).scale, 0.0);
     }
 }

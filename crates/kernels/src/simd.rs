@@ -79,6 +79,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn to_f32(self, a: Self::Words) -> Self::F32;
     /// a − b of integers.
     fn sub_i32(self, a: Self::Words, b: Self::Words) -> Self::Words;
+    /// The low 32 bits of a·b of integers.
+    fn mul_i32(self, a: Self::Words, b: Self::Words) -> Self::Words;
     /// The bf16 in the lower halves of the words.
     fn lower_bf16(self, a: Self::Words) -> Self::F32;
     /// The bf16 in the upper halves of the words.

@@ -225,6 +225,13 @@ fn largest<'a>(values: impl Iterator<Item = &'a f32>) -> f64 {
     values.fold(0.0, |largest, x| largest.max(f64::from(x.abs())))
 }
 
+/// From the least to the greatest of the numbers and zero.
+fn range(values: &[f32]) -> f64 {
+    let (least, greatest) =
+        values.iter().fold((0.0f32, 0.0f32), |(l, g), x| (l.min(*x), g.max(*x)));
+    f64::from(greatest) - f64::from(least)
+}
+
 #[test]
 fn products_in_int8_are_off_by_half_a_unit_of_each_operand_at_most() {
     let mut failures = Vec::new();
@@ -242,7 +249,7 @@ fn products_in_int8_are_off_by_half_a_unit_of_each_operand_at_most() {
             let mut want = oracle(&a, &b, &start, [m, k, n]);
             for (at, want) in want.iter_mut().enumerate() {
                 let (row, column) = (&a[at / n * k..][..k], b[at % n..].iter().step_by(n));
-                let (s_a, s_b) = (largest(row.iter()) / 127.0, largest(column.clone()) / 127.0);
+                let (s_a, s_b) = (range(row) / 254.0, largest(column.clone()) / 127.0);
                 want[1] += row.iter().zip(column).fold(0.0, |sum, (a, b)| {
                     let [a, b] = [a, b].map(|x| f64::from(x.abs()));
                     sum + 0.5 * (a * s_b + b * s_a) + 0.25 * s_a * s_b
@@ -265,9 +272,12 @@ fn products_in_int8_are_exact_for_operands_that_eight_bits_hold() {
                 (0..n).map(|_| random.below(255) as f32 - 127.0).collect()
             };
             let (mut a, mut b) = (whole(m * k), whole(k * n));
-            // Each block of the depth has its own scale: the largest magnitude in each.
+            // Each block of the depth has its own scale: both ends of the range are in each, but in
+            // one of a single number, which half the scale holds.
             for row in a.chunks_mut(k) {
                 row.iter_mut().step_by(3).for_each(|x| *x = 127.0);
+                row.iter_mut().skip(1).step_by(3).for_each(|x| *x = -127.0);
+                row[k.saturating_sub(2)] = -127.0;
                 row[k - 1] = 127.0;
             }
             b[..n].fill(-127.0);

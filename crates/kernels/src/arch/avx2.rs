@@ -221,6 +221,10 @@ impl<D: Dots> Simd for Avx2<D> {
         unsafe { _mm256_sub_epi32(a, b) }
     }
     #[inline(always)]
+    fn mul_i32(self, a: __m256i, b: __m256i) -> __m256i {
+        unsafe { _mm256_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
     fn lower_bf16(self, a: __m256i) -> __m256 {
         unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<16>(a)) }
     }

@@ -240,6 +240,10 @@ impl<D: Dots> Simd for Avx512<D> {
         unsafe { _mm512_sub_epi32(a, b) }
     }
     #[inline(always)]
+    fn mul_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { _mm512_mullo_epi32(a, b) }
+    }
+    #[inline(always)]
     fn lower_bf16(self, a: __m512i) -> __m512 {
         unsafe { _mm512_castsi512_ps(_mm512_slli_epi32::<16>(a)) }
     }

@@ -150,6 +150,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| a[i].wrapping_sub(b[i]))
     }
     #[inline(always)]
+    fn mul_i32(self, a: [u32; 4], b: [u32; 4]) -> [u32; 4] {
+        std::array::from_fn(|i| a[i].wrapping_mul(b[i]))
+    }
+    #[inline(always)]
     fn lower_bf16(self, a: [u32; 4]) -> V {
         a.map(|x| f32::from_bits(x << 16))
     }

@@ -4,31 +4,39 @@
 //! and on the left (copied block by block), how a word of each adds to a sum, and how a sum
 //! becomes a number.
 
-use crate::precision::{Int8Scale, bf16_bits, largest_magnitude_bits};
+use crate::precision::{Int8Range, Int8Scale, bf16_bits};
 use crate::simd::Simd;
 
 /// What turns the sums of a tile into numbers, for [`Int8`] only.
 #[derive(Clone, Copy)]
 pub(crate) struct Scales {
     /// One for each row of the tile.
-    pub(crate) rows: *const f32,
+    pub(crate) rows: *const LeftScale,
     /// One for each column of the panel.
     pub(crate) columns: *const f32,
-    /// What the offset of the left operands has added to the sums of each column of the panel.
-    pub(crate) corrections: *const u32,
+    /// The sum of each column of the panel, which a row's zero has been multiplied with.
+    pub(crate) column_sums: *const u32,
+}
+
+/// What the words of a part of a left row stand for.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LeftScale {
+    pub(crate) scale: f32,
+    /// What stands for zero.
+    pub(crate) zero: i32,
 }
 
 /// The part of the [`Scales`] that belongs to a vector of columns.
 #[derive(Clone, Copy)]
 pub(crate) struct ColumnScales<S: Simd> {
     columns: S::F32,
-    corrections: S::Words,
+    sums: S::Words,
 }
 
 impl<S: Simd> ColumnScales<S> {
     #[inline(always)]
     pub(crate) fn none(s: S) -> ColumnScales<S> {
-        ColumnScales { columns: s.splat(0.0), corrections: s.splat_word(0) }
+        ColumnScales { columns: s.splat(0.0), sums: s.splat_word(0) }
     }
 }
 
@@ -103,7 +111,7 @@ impl Sums for Integers {
         unsafe {
             ColumnScales {
                 columns: s.load(scales.columns.add(vector * S::LANES)),
-                corrections: s.load_words(scales.corrections.add(vector * S::LANES)),
+                sums: s.load_words(scales.column_sums.add(vector * S::LANES)),
             }
         }
     }
@@ -117,8 +125,10 @@ impl Sums for Integers {
         columns: ColumnScales<S>,
     ) -> S::F32 {
         // SAFETY: the caller's contract.
-        let row = s.splat(unsafe { *scales.rows.add(row) });
-        s.mul(s.mul(s.to_f32(s.sub_i32(sums, columns.corrections)), columns.columns), row)
+        let row = unsafe { *scales.rows.add(row) };
+        let of_zero = s.mul_i32(columns.sums, s.splat_word(row.zero as u32));
+        let numbers = s.to_f32(s.sub_i32(sums, of_zero));
+        s.mul(s.mul(numbers, columns.columns), s.splat(row.scale))
     }
 }
 
@@ -151,12 +161,12 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// A word of the right matrix, of PER_WORD consecutive numbers of a column with this scale.
     fn right_word(values: [f32; 4], scale: Int8Scale) -> u32;
 
-    /// The words of a part of a left row, and the scale of that part. What is beyond the row's end
-    /// in the last word meets zeros on the right and may be any finite number.
+    /// The words of a part of a left row, and what they stand for. What is beyond the row's end in
+    /// the last word meets zeros on the right and may be any finite number.
     ///
     /// # Panics
     /// If `words` do not hold `row`.
-    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> f32;
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale;
 }
 
 /// A word is a number.
@@ -178,11 +188,11 @@ impl Format for F32 {
     }
 
     #[inline(always)]
-    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> f32 {
+    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> LeftScale {
         for (x, word) in row.iter().zip(words) {
             *word = x.to_bits();
         }
-        1.0
+        LeftScale::default()
     }
 }
 
@@ -205,7 +215,7 @@ impl Format for Bf16 {
     }
 
     #[inline(always)]
-    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> f32 {
+    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> LeftScale {
         let (pairs, rest) = row.as_chunks::<2>();
         for ([first, second], word) in pairs.iter().zip(&mut *words) {
             *word = u32::from(bf16_bits(*first)) | u32::from(bf16_bits(*second)) << 16;
@@ -213,7 +223,7 @@ impl Format for Bf16 {
         if let [last] = rest {
             words[pairs.len()] = u32::from(bf16_bits(*last));
         }
-        1.0
+        LeftScale::default()
     }
 }
 
@@ -243,13 +253,13 @@ impl Format for WidenedBf16 {
     }
 
     #[inline(always)]
-    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> f32 {
+    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> LeftScale {
         for (x, word) in row.iter().zip(&mut *words) {
             *word = u32::from(bf16_bits(*x)) << 16;
         }
         // Of an odd row the second half of the last word meets zeros.
         words[row.len()..].fill(0);
-        1.0
+        LeftScale::default()
     }
 }
 
@@ -272,10 +282,10 @@ impl Format for Int8 {
     }
 
     #[inline(always)]
-    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> f32 {
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale {
         assert!(row.len() <= 4 * words.len());
-        let scale = Int8Scale::of_largest(largest_magnitude_bits(row));
-        let (inverse, shift) = scale.to_low_byte(S::I8_OFFSET);
+        let range = Int8Range::of(row);
+        let (inverse, shift) = range.to_low_byte(S::I8_OFFSET);
         let (inverse, shift) = (s.splat(inverse), s.splat(shift));
         let (vectors, rest) = (row.len() / S::LANES, row.len() % S::LANES);
         let (from, to) = (row.as_ptr(), words.as_mut_ptr().cast::<u8>());
@@ -294,6 +304,6 @@ impl Format for Int8 {
                 std::ptr::copy_nonoverlapping(bytes.as_ptr(), to.add(at), rest);
             }
         }
-        scale.scale
+        LeftScale { scale: range.scale, zero: range.zero(S::I8_OFFSET) }
     }
 }

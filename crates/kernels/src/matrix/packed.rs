@@ -5,7 +5,7 @@ use super::{MatrixRef, depth_blocks};
 use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
 use crate::precision::{Int8Scale, Precision};
-use crate::simd::{Kernel, Simd, dispatch_i8};
+use crate::simd::{Kernel, Simd, dispatch};
 
 /// A cache line, so that the panels' vectors never straddle two.
 #[derive(Clone, Copy)]
@@ -26,9 +26,8 @@ pub struct PackedMatrix {
     lines: Vec<CacheLine>,
     /// Of each column, for 8-bit integers; filled up to whole vectors.
     scales: Vec<f32>,
-    /// For each block of the depth and each column, what the offset of the left operands adds to
-    /// a sum, for 8-bit integers.
-    corrections: Vec<u32>,
+    /// For each block of the depth, the sum of each column, for 8-bit integers.
+    column_sums: Vec<u32>,
 }
 
 /// One panel: where it begins in a depth block of `rows` rows, and its columns.
@@ -50,22 +49,16 @@ pub(super) fn panel(n: usize, lanes: usize, index: usize) -> Panel {
     Panel { first_column, columns, vectors: columns.div_ceil(lanes) }
 }
 
-/// What packing has to know of an instruction set.
-#[derive(Clone, Copy)]
-struct Geometry {
-    lanes: usize,
-    i8_offset: u8,
-}
-
-fn geometry(isa: Isa) -> Geometry {
+/// Numbers in a vector of the instruction set.
+fn lanes(isa: Isa) -> usize {
     struct Ask;
     impl Kernel for Ask {
-        type Output = Geometry;
-        fn run<S: Simd>(self, _: S) -> Geometry {
-            Geometry { lanes: S::LANES, i8_offset: S::I8_OFFSET }
+        type Output = usize;
+        fn run<S: Simd>(self, _: S) -> usize {
+            S::LANES
         }
     }
-    dispatch_i8(isa, Ask)
+    dispatch(isa, Ask)
 }
 
 /// Columns of the packed form, filled up to whole vectors.
@@ -91,7 +84,7 @@ impl PackedMatrix {
             n: 0,
             lines: Vec::new(),
             scales: Vec::new(),
-            corrections: Vec::new(),
+            column_sums: Vec::new(),
         }
     }
 
@@ -105,7 +98,7 @@ impl PackedMatrix {
     }
 
     fn repack_as<F: Format>(&mut self, b: MatrixRef<'_>) {
-        let Geometry { lanes, i8_offset } = geometry(self.isa);
+        let lanes = lanes(self.isa);
         (self.k, self.n) = (b.rows, b.columns);
         let padded = padded_columns(self.n, lanes);
         let words = self.k.div_ceil(F::PER_WORD);
@@ -136,7 +129,7 @@ impl PackedMatrix {
                     pack_words::<F>(b, depth.clone(), &panel, width, &self.scales, to);
                 }
                 if self.precision == Precision::Int8 {
-                    self.corrections.extend(corrections(to, width, i8_offset));
+                    self.column_sums.extend(column_sums(to, width));
                 }
             }
         }
@@ -154,7 +147,7 @@ impl PackedMatrix {
         }
         self.scales.clear();
         self.scales.extend(largest.iter().map(|bits| Int8Scale::of_largest(*bits).scale));
-        self.corrections.clear();
+        self.column_sums.clear();
     }
 
     /// The instruction set whose tile this is the order of.
@@ -174,7 +167,7 @@ impl PackedMatrix {
 
     /// Bytes that the packed form takes.
     pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<CacheLine>() + 4 * (self.scales.len() + self.corrections.len())
+        self.lines.len() * size_of::<CacheLine>() + 4 * (self.scales.len() + self.column_sums.len())
     }
 
     pub(super) fn words(&self) -> &[u32] {
@@ -187,9 +180,9 @@ impl PackedMatrix {
         &self.scales
     }
 
-    /// The corrections by block of the depth and column, empty unless of 8-bit integers.
-    pub(super) fn corrections(&self) -> &[u32] {
-        &self.corrections
+    /// The sums by block of the depth and column, empty unless of 8-bit integers.
+    pub(super) fn column_sums(&self) -> &[u32] {
+        &self.column_sums
     }
 }
 
@@ -258,13 +251,13 @@ fn pack_words<F: Format>(
     }
 }
 
-/// What `offset` on every left operand adds to the sum of each column of packed `words`.
-fn corrections(words: &[u32], width: usize, offset: u8) -> Vec<u32> {
+/// The sum of each column of packed `words` of 8-bit integers.
+fn column_sums(words: &[u32], width: usize) -> Vec<u32> {
     let mut sums = vec![0i32; width];
     for row in words.chunks_exact(width) {
         for (sum, word) in sums.iter_mut().zip(row) {
             *sum += word.to_le_bytes().iter().map(|byte| i32::from(*byte as i8)).sum::<i32>();
         }
     }
-    sums.iter().map(|sum| (sum * i32::from(offset)) as u32).collect()
+    sums.iter().map(|sum| *sum as u32).collect()
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::format::{self, Format, Scales};
+use super::format::{self, Format, LeftScale, Scales};
 use super::packed::{padded_columns, panel, panel_count};
 use super::tile::{self, Start, Tile, left_stride};
 use super::{MatrixRef, PackedMatrix, depth_blocks};
@@ -67,8 +67,8 @@ impl<'a> Product<'a> {
             let (rows, panels) = plan.task(task);
             // The buffer is borrowed out here: a closure inside of a kernel would be compiled
             // without the instruction set's features.
-            LEFT.with_borrow_mut(|scratch| {
-                RunBlock { product: &shared, rows, panels, scratch }.dispatch();
+            LEFT.with_borrow_mut(|left| {
+                RunBlock { product: &shared, rows, panels, left }.dispatch();
             });
         });
     }
@@ -100,9 +100,9 @@ impl<'a> Product<'a> {
                 accumulate: false,
                 epilogue: SharedEpilogue::None,
             };
-            LEFT.with_borrow_mut(|scratch| {
+            LEFT.with_borrow_mut(|left| {
                 for rows in even_parts(m, m.div_ceil(ROW_BLOCK)) {
-                    RunBlock { product, rows, panels: 0..usize::MAX, scratch }.dispatch();
+                    RunBlock { product, rows, panels: 0..usize::MAX, left }.dispatch();
                 }
             });
         }
@@ -228,7 +228,16 @@ impl Kernel for MakePlan {
 }
 
 thread_local! {
-    static LEFT: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
+    static LEFT: RefCell<LeftRows> =
+        const { RefCell::new(LeftRows { words: Vec::new(), scales: Vec::new() }) };
+}
+
+/// A block of the left matrix as the tile reads it.
+struct LeftRows {
+    /// Of each row, [`left_stride`] apart.
+    words: Vec<u32>,
+    /// Of each row.
+    scales: Vec<LeftScale>,
 }
 
 /// Rows × panels of the result, one block of the depth after another.
@@ -237,7 +246,7 @@ struct RunBlock<'a> {
     rows: Range<usize>,
     /// Those of them that exist.
     panels: Range<usize>,
-    scratch: &'a mut Vec<u32>,
+    left: &'a mut LeftRows,
 }
 
 /// The same in one format.
@@ -262,12 +271,13 @@ impl<F: Format> Kernel for RunAs<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let RunAs(RunBlock { product: p, rows, panels, scratch }, _) = self;
+        let RunAs(RunBlock { product: p, rows, panels, left }, _) = self;
         let panels = panels.start..panels.end.min(panel_count(p.n, S::LANES));
-        // The copied rows, and behind them a scale for each.
-        let scales_at = rows.len() * left_stride::<F>();
-        if scratch.len() < scales_at + rows.len() {
-            scratch.resize(scales_at + rows.len(), 0);
+        if left.words.len() < rows.len() * left_stride::<F>() {
+            left.words.resize(rows.len() * left_stride::<F>(), 0);
+        }
+        if left.scales.len() < rows.len() {
+            left.scales.resize(rows.len(), LeftScale::default());
         }
         let tiles = rows.len().div_ceil(S::TILE_ROWS);
         let padded = padded_columns(p.n, S::LANES);
@@ -277,10 +287,10 @@ impl<F: Format> Kernel for RunAs<'_, F> {
         }
         let words = p.k.div_ceil(F::PER_WORD);
         let right = p.right.words().as_ptr();
-        let (columns, corrections) = (p.right.scales().as_ptr(), p.right.corrections().as_ptr());
+        let (columns, column_sums) = (p.right.scales().as_ptr(), p.right.column_sums().as_ptr());
         for (block, depth) in depth_blocks(words).enumerate() {
             let (first, last) = (depth.start == 0, depth.end == words);
-            copy_left::<S, F>(s, p, rows.clone(), depth.clone(), scratch);
+            copy_left::<S, F>(s, p, rows.clone(), depth.clone(), left);
             for index in panels.clone() {
                 let panel = panel(p.n, S::LANES, index);
                 let column = panel.first_column;
@@ -293,21 +303,20 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                 for (t, part) in even_parts(rows.len(), tiles).enumerate() {
                     let row = rows.start + part.start;
                     // SAFETY: `check` has verified the shapes; this task alone writes these rows
-                    // and columns, and `scratch` holds the copied rows and their scales. The
+                    // and columns, and `left` holds the copied rows and their scales. The
                     // scales of columns are empty, and wrapping, where the format has none.
                     unsafe {
                         let at = row * p.out_stride + column;
                         let width = panel.vectors * S::LANES;
                         let packed = right.add(depth.start * padded + depth.len() * column);
-                        let scales = scratch.as_ptr().add(scales_at + part.start).cast();
                         let tile = Tile {
                             depth: depth.len(),
-                            left: scratch.as_ptr().add(part.start * left_stride::<F>()),
+                            left: left.words.as_ptr().add(part.start * left_stride::<F>()),
                             panel: packed,
                             scales: Scales {
-                                rows: scales,
+                                rows: left.scales.as_ptr().add(part.start),
                                 columns: columns.wrapping_add(column),
-                                corrections: corrections.wrapping_add(block * padded + column),
+                                column_sums: column_sums.wrapping_add(block * padded + column),
                             },
                             ahead: packed.wrapping_add(depth.len() * width + t % 2 * 16),
                             out: p.out.add(at),
@@ -346,26 +355,26 @@ fn fill_start(p: &SharedProduct<'_>, rows: Range<usize>, lanes: usize, panels: R
     }
 }
 
-/// Brings rows × words of the left matrix into the format: to `scratch`, with a row stride of
-/// [`left_stride`], and each row's scale behind them.
+/// Brings rows × words of the left matrix into the format.
 #[inline(always)]
 fn copy_left<S: Simd, F: Format>(
     s: S,
     p: &SharedProduct<'_>,
     rows: Range<usize>,
     words: Range<usize>,
-    scratch: &mut [u32],
+    to: &mut LeftRows,
 ) {
     let [row_stride, column_stride] = p.left_strides;
     let depth = words.start * F::PER_WORD..p.k.min(words.end * F::PER_WORD);
     // SAFETY: `MatrixRef::new` has verified that rows × depth lie within the left matrix.
     let from = unsafe { p.left.add(rows.start * row_stride + depth.start * column_stride) };
-    let (copied, scales) = scratch.split_at_mut(rows.len() * left_stride::<F>());
+    let copied = &mut to.words[..rows.len() * left_stride::<F>()];
     if column_stride == 1 {
-        for (r, to) in copied.chunks_exact_mut(left_stride::<F>()).enumerate() {
+        let rows = copied.chunks_exact_mut(left_stride::<F>()).zip(&mut to.scales);
+        for (r, (to, scale)) in rows.enumerate() {
             // SAFETY: as above.
             let row = unsafe { std::slice::from_raw_parts(from.add(r * row_stride), depth.len()) };
-            scales[r] = F::left_words(s, row, &mut to[..words.len() * F::PARTS]).to_bits();
+            *scale = F::left_words(s, row, &mut to[..words.len() * F::PARTS]);
         }
     } else {
         // Numbers apart, in f32 only: `check` has refused the others.
