@@ -38,6 +38,7 @@ pub(super) fn step_seconds(
         weight_decay: 0.01,
         max_grad_norm: 1.0,
         head_dropout: encoder.config().hidden_dropout_prob,
+        base_dropout: false,
         early_stopping_patience: None,
         early_stopping_threshold: 0.0,
         group_by_length: true,
