@@ -21,6 +21,8 @@ import sys
 
 import lines
 
+INTERRUPTED = "interrupted; the same command goes on from here"
+
 # What the paper scores a task by.
 SCORES = {
     "cola": ("CoLA", "matthews_correlation", "Matthews correlation"),
@@ -198,6 +200,8 @@ if __name__ == "__main__":
     try:
         main()
     except subprocess.CalledProcessError as failed:
-        sys.exit(f"adaptkit {failed.cmd[1]} ended with {failed.returncode}")
+        # The shell's codes of Ctrl-C and SIGTERM.
+        interrupted = failed.returncode in (130, 143)
+        sys.exit(INTERRUPTED if interrupted else f"adaptkit {failed.cmd[1]} ended with {failed.returncode}")
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on from here")
+        sys.exit(INTERRUPTED)
