@@ -32,7 +32,7 @@ def rows(arguments, ours):
         return ["--batch", str(arguments.batch), "--length", str(arguments.length)]
     flags = ["--batch", str(arguments.batch), "--input", arguments.input]
     if not ours:
-        return flags + ["--columns", *arguments.columns]
+        return flags + ["--columns", *arguments.columns] + ["--unsorted"] * arguments.unsorted
     flags += ["--text-column", arguments.columns[0]]
     return flags + (["--text-pair-column", arguments.columns[1]] if len(arguments.columns) > 1 else [])
 
@@ -61,6 +61,7 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--input")
     parser.add_argument("--columns", nargs="+", default=["text"])
+    parser.add_argument("--unsorted", action="store_true", help="peers take the rows in the file's order")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--adapterdrop", metavar="none|N|robust")
     parser.add_argument("--cache", metavar="none|warm", help="ours")

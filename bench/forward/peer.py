@@ -1,8 +1,8 @@
 """Times one peer's forward pass, training step and many tasks, and prints one JSON line.
 
 The peers are PyTorch (`adapters`) in f32 or bf16 autocast, and ONNX Runtime in f32 or with dynamically quantised 8-bit
-weights. Rows are random and full, or those of a file, sorted by length and padded to the longest of each batch. Times
-are medians of repeats after one that warms up.
+weights. Rows are random and full, or those of a file, sorted by length (with --unsorted in the file's order, as a plain
+shuffled loader has them) and padded to the longest of each batch. Times are medians of repeats after one that warms up.
 
     python bench/forward/peer.py --system torch --dtype bf16 --model bert-base --batch 16 --length 128 --train
     python bench/forward/peer.py --system torch --model bert-base --train --adapterdrop 5 --tasks 8
@@ -44,7 +44,8 @@ def batches_of(arguments, config):
         rows = [[row[column] for column in arguments.columns] for row in csv.DictReader(file, **quoting)]
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     encoded = [tokenizer(*row, truncation=True, max_length=arguments.max_length) for row in rows]
-    encoded.sort(key=lambda row: len(row["input_ids"]))
+    if not arguments.unsorted:
+        encoded.sort(key=lambda row: len(row["input_ids"]))
     batches = []
     for start in range(0, len(encoded), arguments.batch):
         padded = tokenizer.pad(encoded[start : start + arguments.batch], return_tensors="pt")
@@ -165,6 +166,7 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--input")
     parser.add_argument("--columns", nargs="+", default=["text"])
+    parser.add_argument("--unsorted", action="store_true")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
