@@ -12,9 +12,6 @@ use std::path::PathBuf;
 pub(crate) use adaptkit_encoder::foreign_text::{quoted, said};
 use adaptkit_encoder::{EncoderError, Place};
 
-/// How many characters of a value or name from a file a message shows.
-const CHARACTERS_SHOWN: usize = 80;
-
 /// An adapter configuration that is wrong or not supported.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -377,13 +374,7 @@ pub(crate) fn shown(value: Option<&serde_json::Value>) -> String {
         Some(serde_json::Value::Array(items)) if items.len() > 8 => {
             format!("a list of {} items", items.len())
         }
-        Some(other) => {
-            let text = other.to_string();
-            match text.char_indices().nth(CHARACTERS_SHOWN) {
-                Some((cut, _)) => format!("{}…", &text[..cut]),
-                None => text,
-            }
-        }
+        Some(other) => said(other),
     }
 }
 

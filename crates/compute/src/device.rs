@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use adaptkit_kernels::memory::prefer_huge_pages;
 use adaptkit_kernels::{Isa, Precision};
 use rayon::prelude::*;
 
@@ -132,7 +133,9 @@ impl Cpu {
             free.swap_remove(i);
         }
         drop(free);
-        vec![0.0; len]
+        let mut buffer = vec![0.0; len];
+        prefer_huge_pages(&mut buffer);
+        buffer
     }
 
     pub(crate) fn give_back(&self, buffer: Vec<f32>) {

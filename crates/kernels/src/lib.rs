@@ -18,6 +18,7 @@ mod isa;
 pub mod loss;
 pub mod mapped;
 pub mod matrix;
+pub mod memory;
 pub mod mixture;
 pub mod norm;
 pub mod optimiser;

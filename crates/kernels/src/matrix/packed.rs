@@ -3,6 +3,7 @@
 use super::format::{self, Format};
 use super::{MatrixRef, depth_blocks};
 use crate::isa::Isa;
+use crate::memory::prefer_huge_pages;
 use crate::precision::{Int8Scale, Precision};
 use crate::simd::{Kernel, Simd, dispatch_i8};
 
@@ -110,6 +111,11 @@ impl PackedMatrix {
         let words = self.k.div_ceil(F::PER_WORD);
         if self.precision == Precision::Int8 {
             self.measure_columns(b, padded);
+        }
+        let length = (words * padded).div_ceil(16);
+        if length > self.lines.capacity() {
+            self.lines = Vec::with_capacity(length);
+            prefer_huge_pages(&mut self.lines);
         }
         self.lines.resize((words * padded).div_ceil(16), CacheLine([0; 16]));
         let mut lines = std::mem::take(&mut self.lines);

@@ -14,12 +14,10 @@ use super::report::ReadReport;
 use super::text_stream::TextStream;
 use crate::TrainingError;
 use crate::error::NameList;
+use adaptkit_encoder::foreign_text::said;
 
 /// How many keys of the first object are kept for the message about a missing column.
 const KEYS_KEPT: usize = 100;
-
-/// How much of the parser's reason is kept: it may quote a whole value.
-const REASON_CHARACTERS: usize = 200;
 
 /// The value of a column in one row; a table has only the first two kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,11 +212,9 @@ impl JsonLines {
             let place = self.stream.place(line);
             match reason.strip_prefix(TWICE) {
                 Some(key) => TrainingError::AmbiguousColumn { place, column: key.to_string() },
-                None => TrainingError::BadJson {
-                    place,
-                    reason: reason.chars().take(REASON_CHARACTERS).collect(),
-                    column: error.column(),
-                },
+                None => {
+                    TrainingError::BadJson { place, reason: said(reason), column: error.column() }
+                }
             }
         })
     }
