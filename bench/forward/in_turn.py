@@ -5,7 +5,12 @@
     python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model MODEL_DIR --input rte/dev.tsv \
         --columns sentence1 sentence2 --ours f32 --peer torch:f32
 
-A ratio is the peer's time over ours: above 1 we are faster. `--train` measures training steps too.
+    python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model MODEL_DIR --ours f32 --peer torch:f32 \
+        --train --adapterdrop 9 --cache warm --results step-9.jsonl --rounds 1
+
+A ratio is the peer's time over ours: above 1 we are faster. `--train` measures training steps too, `--tasks K` K adapters
+on every row, `--adapterdrop` with the adapter left out of the lowest layers. With `--results`, what is measured is added
+to a file and all of it counts: rounds can be run one at a time.
 """
 import argparse
 import json
@@ -15,7 +20,6 @@ import subprocess
 import sys
 
 PEER = os.path.join(os.path.dirname(__file__), "peer.py")
-WHAT = ["forward_s", "train_step_s"]
 
 
 def measured(command):
@@ -28,7 +32,7 @@ def rows(arguments, ours):
         return ["--batch", str(arguments.batch), "--length", str(arguments.length)]
     flags = ["--batch", str(arguments.batch), "--input", arguments.input]
     if not ours:
-        return flags + ["--columns", *arguments.columns]
+        return flags + ["--columns", *arguments.columns] + ["--unsorted"] * arguments.unsorted
     flags += ["--text-column", arguments.columns[0]]
     return flags + (["--text-pair-column", arguments.columns[1]] if len(arguments.columns) > 1 else [])
 
@@ -36,7 +40,10 @@ def rows(arguments, ours):
 def command_of(arguments, name):
     own, _, dtype = name.rpartition(":")
     common = ["--model", arguments.model, "--threads", str(arguments.threads), "--repeats", str(arguments.repeats)]
+    common += ["--adapterdrop", arguments.adapterdrop] if arguments.adapterdrop else []
+    common += ["--tasks", str(arguments.tasks)] if arguments.tasks else []
     if not own:
+        common += ["--cache", arguments.cache] if arguments.cache else []
         instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
         return [arguments.adaptkit, "bench", "--precision", dtype, "--json", "--quiet", *common, *rows(arguments, True), *instructions]
     command = [sys.executable, PEER, "--system", own, "--dtype", dtype, *common, *rows(arguments, False)]
@@ -54,22 +61,38 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--input")
     parser.add_argument("--columns", nargs="+", default=["text"])
+    parser.add_argument("--unsorted", action="store_true", help="peers take the rows in the file's order")
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--adapterdrop", metavar="none|N|robust")
+    parser.add_argument("--cache", metavar="none|warm", help="ours")
+    parser.add_argument("--tasks", type=int)
+    parser.add_argument("--results", help="a file of JSON lines to add to, and to count all of")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     results = {name: [] for name in arguments.ours + arguments.peer}
+    if arguments.results and os.path.exists(arguments.results):
+        with open(arguments.results) as file:
+            for name, found in map(json.loads, file):
+                results.setdefault(name, []).append(found)
     for _ in range(arguments.rounds):
-        for name in results:
-            results[name].append(measured(command_of(arguments, name)))
+        for name in arguments.ours + arguments.peer:
+            found = measured(command_of(arguments, name))
+            results[name].append(found)
+            if arguments.results:
+                with open(arguments.results, "a") as file:
+                    print(json.dumps([name, found]), file=file)
     median = lambda name, what: statistics.median(round[what] for round in results[name])
-    for what in WHAT if arguments.train else WHAT[:1]:
+    whats = ["forward_s"] + ["train_step_s"] * arguments.train + ["tasks_s", "one_by_one_s"] * bool(arguments.tasks)
+    for what in whats:
         for name, rounds in results.items():
-            if what not in rounds[0]:
+            if not rounds or what not in rounds[0]:
                 continue
             times = ", ".join(f"{round[what]:.4f}" for round in rounds)
-            ratios = [f"{median(name, what) / median(own, what):.2f} × {own}" for own in arguments.ours]
+            # Tasks one by one are what one pass for all of them is to be compared with.
+            ours = "tasks_s" if what == "one_by_one_s" else what
+            ratios = [f"{median(name, what) / median(own, ours):.2f} × {own}" for own in arguments.ours]
             memory = max(round["peak_rss_mb"] or 0 for round in rounds)
             ratios = f"; {', '.join(ratios)}" if name in arguments.peer else ""
             print(f"{what} {name}: {times} s, median {median(name, what):.4f}{ratios}; {memory:.0f} MB", flush=True)

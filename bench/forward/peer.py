@@ -1,10 +1,11 @@
-"""Times one peer's forward pass and training step, and prints one JSON line.
+"""Times one peer's forward pass, training step and many tasks, and prints one JSON line.
 
 The peers are PyTorch (`adapters`) in f32 or bf16 autocast, and ONNX Runtime in f32 or with dynamically quantised 8-bit
-weights. Rows are random and full, or those of a file, sorted by length and padded to the longest of each batch. Times
-are medians of repeats after one that warms up.
+weights. Rows are random and full, or those of a file, sorted by length (with --unsorted in the file's order, as a plain
+shuffled loader has them) and padded to the longest of each batch. Times are medians of repeats after one that warms up.
 
     python bench/forward/peer.py --system torch --dtype bf16 --model bert-base --batch 16 --length 128 --train
+    python bench/forward/peer.py --system torch --model bert-base --train --adapterdrop 5 --tasks 8
     python bench/forward/peer.py --system onnxruntime --dtype int8 --model MODEL_DIR --input rte/dev.tsv --columns sentence1 sentence2
 
 It needs `pip install torch==2.15.0 adapters==1.3.0 onnxruntime onnx`.
@@ -20,6 +21,7 @@ import time
 
 import torch
 from adapters import BertAdapterModel, BnConfig
+from adapters.composition import Parallel
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 SHAPES = {"bert-base": (12, 768), "bert-large": (24, 1024)}
@@ -42,7 +44,8 @@ def batches_of(arguments, config):
         rows = [[row[column] for column in arguments.columns] for row in csv.DictReader(file, **quoting)]
     tokenizer = AutoTokenizer.from_pretrained(arguments.model)
     encoded = [tokenizer(*row, truncation=True, max_length=arguments.max_length) for row in rows]
-    encoded.sort(key=lambda row: len(row["input_ids"]))
+    if not arguments.unsorted:
+        encoded.sort(key=lambda row: len(row["input_ids"]))
     batches = []
     for start in range(0, len(encoded), arguments.batch):
         padded = tokenizer.pad(encoded[start : start + arguments.batch], return_tensors="pt")
@@ -67,18 +70,45 @@ def torch_times(arguments, config, batches):
     base = BertModel(config, add_pooling_layer=False) if random else BertModel.from_pretrained(arguments.model, add_pooling_layer=False)
     base.eval()
 
-    def forward():
+    def forward(model):
         with torch.inference_mode(), amp():
             for ids, mask, types in batches:
-                base(input_ids=ids, attention_mask=mask, token_type_ids=types)
+                model(input_ids=ids, attention_mask=mask, token_type_ids=types)
 
-    times = {"forward_s": median_of(arguments.repeats, forward)}
-    if not arguments.train:
+    times = {"forward_s": median_of(arguments.repeats, lambda: forward(base))}
+    if not arguments.train and not arguments.tasks:
         return times
+    del base
     model = BertAdapterModel(config) if random else BertAdapterModel.from_pretrained(arguments.model)
-    bottleneck = BnConfig(mh_adapter=False, output_adapter=True, reduction_factor=16, non_linearity="relu", original_ln_before=True)
-    model.add_adapter("task", config=bottleneck)
-    model.add_classification_head("task", num_labels=2)
+    dropped = int(arguments.adapterdrop) if arguments.adapterdrop.isdigit() else 0
+
+    def add(name):
+        bottleneck = BnConfig(mh_adapter=False, output_adapter=True, reduction_factor=16, non_linearity="relu", original_ln_before=True,
+                              leave_out=list(range(dropped)))
+        model.add_adapter(name, config=bottleneck)
+        model.add_classification_head(name, num_labels=2)
+
+    if arguments.train:
+        add("task")
+        times["train_step_s"] = step_seconds(arguments, config, model, batches, amp)
+    if arguments.tasks:
+        names = [f"task{k}" for k in range(arguments.tasks)]
+        for name in names:
+            add(name)
+        model.eval()
+
+        def run(active, heads):
+            model.set_active_adapters(active)
+            model.active_head = heads
+            forward(model)
+
+        times["tasks_s"] = median_of(arguments.repeats, lambda: run(Parallel(*names), names))
+        times["one_by_one_s"] = median_of(arguments.repeats, lambda: [run(name, name) for name in names])
+    return times
+
+
+def step_seconds(arguments, config, model, batches, amp):
+    """A training step; of robust training, the mean over the numbers of dropped layers."""
     model.train_adapter("task")
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
@@ -93,7 +123,11 @@ def torch_times(arguments, config, batches):
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
 
-    return times | {"train_step_s": median_of(arguments.repeats, epoch) / len(batches)}
+    means = []
+    for n in range(config.num_hidden_layers if arguments.adapterdrop == "robust" else 1):
+        model.set_active_adapters("task", skip_layers=list(range(n)))
+        means.append(median_of(arguments.repeats, epoch) / len(batches))
+    return statistics.mean(means)
 
 
 def onnx_times(arguments, config, batches):
@@ -132,10 +166,13 @@ def main():
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--input")
     parser.add_argument("--columns", nargs="+", default=["text"])
+    parser.add_argument("--unsorted", action="store_true")
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--adapterdrop", default="none", help="none, a number of lowest layers without adapters, or robust")
+    parser.add_argument("--tasks", type=int, default=0, help="adapters on every row: Parallel, and one by one")
     arguments = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(arguments.threads)

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adaptkit_compute::{FrozenNorm, NormTape, Parameter, Tensor, TrainedNorm, mix};
-use adaptkit_encoder::{EndGradients, Place, Site, Sites, SubLayerEnd};
+use adaptkit_encoder::{BaseDropout, EndGradients, Place, Site, Sites, SubLayerEnd};
 
 use crate::bottleneck::{End, EndNorm, EndNormBackward};
 use crate::fusion::Fusion;
@@ -144,9 +144,14 @@ impl Adapter {
     }
 
     /// The adapter for a forward and a backward pass, with dropout masks from `key`, left out of
-    /// the layers below `first_layer`.
-    pub fn training(&mut self, first_layer: usize, key: u64) -> Training<'_> {
-        Training { adapter: self, first_layer, tapes: BTreeMap::new(), key }
+    /// the layers below `first_layer`; the encoder's own dropout beside it is `base_dropout`.
+    pub fn training(
+        &mut self,
+        first_layer: usize,
+        key: u64,
+        base_dropout: BaseDropout,
+    ) -> Training<'_> {
+        Training { adapter: self, first_layer, tapes: BTreeMap::new(), key, base_dropout }
     }
 
     /// Whether something sits at a place.
@@ -218,6 +223,7 @@ pub struct Training<'a> {
     first_layer: usize,
     tapes: BTreeMap<Place, SiteTape>,
     key: u64,
+    base_dropout: BaseDropout,
 }
 
 /// What a place keeps for the backward pass.
@@ -233,6 +239,10 @@ impl Sites for Training<'_> {
 
     fn lowest_trained(&self) -> Option<Place> {
         self.adapter.lowest_from(self.first_layer)
+    }
+
+    fn base_dropout(&self) -> BaseDropout {
+        self.base_dropout
     }
 
     fn needs_all_tokens(&self, layer: usize) -> bool {

@@ -208,7 +208,7 @@ impl Bottleneck {
 
     /// The end's result [tokens, d] in a pass without a backward.
     pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
-        self.run(end, false, Dropout { probability: 0.0, key: 0 }).0
+        self.run(end, false, Dropout::NONE).0
     }
 
     /// The same in training, with what the backward pass needs, if `keep`, and dropout masks from

@@ -1,7 +1,7 @@
 //! A task on an encoder: its adapter and its head together.
 
 use adaptkit_compute::{Dropout, Parameter, Tensor, mix};
-use adaptkit_encoder::{Empty, Encoder, Place, RaggedBatch, Readout};
+use adaptkit_encoder::{BaseDropout, Encoder, Place, RaggedBatch, Readout};
 
 use crate::adapter::Adapter;
 use crate::head::Head;
@@ -34,7 +34,16 @@ pub struct Entry {
 impl Entry {
     /// A batch's embeddings, which enter layer 0.
     pub fn embedded(encoder: &Encoder, batch: &RaggedBatch) -> Entry {
-        Entry { layer: 0, hidden: encoder.embed(batch) }
+        Entry::embedded_dropping(encoder, batch, BaseDropout::NONE)
+    }
+
+    /// The same with the base's own dropout.
+    pub fn embedded_dropping(
+        encoder: &Encoder,
+        batch: &RaggedBatch,
+        dropout: BaseDropout,
+    ) -> Entry {
+        Entry { layer: 0, hidden: encoder.embed_dropping(batch, dropout) }
     }
 }
 
@@ -45,7 +54,9 @@ pub struct TrainingPass {
     pub first_layer: usize,
     /// The share of the head's inputs that is dropped.
     pub head_dropout: f32,
-    /// Decides the dropout masks.
+    /// The base's own dropout, which the pass's entry has gone through as well.
+    pub base_dropout: BaseDropout,
+    /// Decides the masks of the adapter's and the head's dropout.
     pub key: u64,
 }
 
@@ -96,17 +107,17 @@ impl TaskModel {
         pass: TrainingPass,
     ) -> f64 {
         encoder.device().run(|| {
-            let TrainingPass { first_layer, head_dropout, key } = pass;
+            let TrainingPass { first_layer, head_dropout, base_dropout, key } = pass;
             let layers = entry.layer..encoder.config().num_hidden_layers;
             let (hidden, readout) = (entry.hidden, Readout::FirstTokens);
             let trains = self.adapter.lowest_from(first_layer).is_some();
-            let mut sites = self.adapter.training(first_layer, mix(key, 0));
+            let mut sites = self.adapter.training(first_layer, mix(key, 0), base_dropout);
             let (first, tape) = if trains {
                 let (first, tape) =
                     encoder.layers_keeping(batch, hidden, layers, readout, &mut sites);
                 (first, Some(tape))
             } else {
-                (encoder.layers(batch, hidden, layers, readout, &mut Empty), None)
+                (encoder.layers(batch, hidden, layers, readout, &mut sites), None)
             };
             let dropout =
                 |i: usize| Dropout { probability: head_dropout, key: mix(key, 1 + i as u64) };

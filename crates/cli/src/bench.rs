@@ -28,12 +28,13 @@ use self::machine::Machine;
 use self::passes::Passes;
 use self::report::{Report, Times};
 use self::rounds::{Rounds, median};
-use self::training::step_seconds;
+use self::training::Steps;
 use self::workload::Workload;
 use crate::Common;
 use crate::error::CliError;
 use crate::progress::peak_memory_mb;
 use crate::rows::FileFlags;
+use crate::train::{AdapterDrop, RobustDraws};
 
 /// Flags of `adaptkit bench`.
 #[derive(Args)]
@@ -63,38 +64,83 @@ pub(crate) struct Flags {
     /// The hidden size over the bottleneck's size; the preset's by default
     #[arg(long, value_name = "X")]
     reduction_factor: Option<f64>,
+    /// Leave the adapter out of the N lowest layers; or robust: in training, out of each number of
+    /// them, whose mean counts
+    #[arg(long, value_name = "none|N|robust", default_value_t = AdapterDrop::None)]
+    adapterdrop: AdapterDrop,
+    /// Whether training steps begin with what an epoch before kept of the layers below the adapter:
+    /// none or warm
+    #[arg(long, value_enum, value_name = "none|warm", default_value_t = Cache::None, hide_possible_values = true)]
+    cache: Cache,
+    /// Measure this many tasks on each row too, in one pass and one by one
+    #[arg(long, value_name = "K")]
+    tasks: Option<usize>,
     /// How often each pass is timed; the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     repeats: usize,
 }
 
+/// What training steps find of the layers below the adapter.
+#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cache {
+    None,
+    Warm,
+}
+
+impl Cache {
+    fn name(self) -> &'static str {
+        match self {
+            Cache::None => "none",
+            Cache::Warm => "warm",
+        }
+    }
+}
+
+/// Tasks at most: adapters of a large encoder then fill a machine's memory.
+const MOST_TASKS: usize = 1000;
+
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    let config = flags.check()?;
+    let mut config = flags.check()?;
     let device = common.device()?;
     let precision = common.precision(&device);
     let rounds = Rounds::new(flags.repeats)?;
     let base = Base::open(&flags.model)?;
     let shape = EncoderConfig::from_dir(base.path())?;
+    let layers = shape.num_hidden_layers;
+    let robust = flags.adapterdrop.apply(&RobustDraws::UpTo(None), layers, &mut config)?;
     let workload = device.run(|| Workload::of(flags, &base, &shape, common))?;
     let start = Instant::now();
     let mut encoder = Encoder::load(base.path(), &device, precision)?;
     let load_s = start.elapsed().as_secs_f64();
     let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
-    let mut model = TaskModel::new(&encoder, &config, &head, 0)?;
+    let task = |seed| TaskModel::new(&encoder, &config, &head, seed);
+    let mut model = task(0)?;
+    let tasks = (0..flags.tasks.unwrap_or(0) as u64).map(task).collect::<Result<Vec<_>, _>>()?;
 
     common.note(format_args!("measuring the forward pass: {workload}; {device:?}, {precision}"));
     let mut ceilings = Ceilings::default();
     let passes = rounds.results(|| {
         ceilings.observe_arithmetic(&device);
-        Passes::measure(&encoder, &model, &workload)
+        Passes::measure(&encoder, &model, &tasks, &workload)
     })?;
+    drop(tasks);
 
     common.note("measuring the training step");
     let start = Instant::now();
     encoder.prepare_backward(model.adapter.lowest())?;
     let prepare_backward_s = start.elapsed().as_secs_f64();
     drop(base);
-    let train_step_s = step_seconds(&encoder, &mut model, &workload, flags.batch, &rounds)?;
+    let steps = Steps {
+        encoder: &encoder,
+        workload: &workload,
+        batch: flags.batch,
+        cache: flags.cache,
+        rounds: &rounds,
+    };
+    let train_step_s = match robust {
+        None => steps.seconds(&mut model, None)?,
+        Some(drop) => steps.robust_seconds(&mut model, &drop)?,
+    };
     let peak_rss_mb = peak_memory_mb();
     ceilings.observe_memory(&device);
 
@@ -102,6 +148,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         load_s,
         forward_s: median(passes.iter().map(|passes| passes.forward_s)),
         logits_s: median(passes.iter().map(|passes| passes.logits_s)),
+        tasks_s: flags.tasks.map(|_| median(passes.iter().map(|passes| passes.tasks_s))),
+        one_by_one_s: flags.tasks.map(|_| median(passes.iter().map(|passes| passes.one_by_one_s))),
         prepare_backward_s,
         train_step_s,
         operations: Passes::operations(&passes),
@@ -122,12 +170,24 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 impl Flags {
     /// The adapter's configuration, if all flags make sense.
     fn check(&self) -> Result<AdapterConfig, CliError> {
-        for (name, n) in
-            [("batch", self.batch), ("length", self.length.unwrap_or(1)), ("repeats", self.repeats)]
-        {
+        for (name, n) in [
+            ("batch", self.batch),
+            ("length", self.length.unwrap_or(1)),
+            ("tasks", self.tasks.unwrap_or(1)),
+            ("repeats", self.repeats),
+        ] {
             if n == 0 {
                 return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
             }
+        }
+        if let Some(tasks) = self.tasks.filter(|tasks| *tasks > MOST_TASKS) {
+            let message = format!("--tasks is {tasks}, it must be at most {MOST_TASKS}");
+            return Err(CliError::usage(message));
+        }
+        if self.cache == Cache::Warm && self.adapterdrop == AdapterDrop::None {
+            let message = "--cache warm is for --adapterdrop N or robust: without it there is nothing \
+                           below the adapter to keep";
+            return Err(CliError::usage(message));
         }
         let mut config = AdapterConfig::preset(&self.adapter)?;
         if let Some(factor) = self.reduction_factor {

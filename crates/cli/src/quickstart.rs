@@ -88,6 +88,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             head_dropout: 0.0,
+            base_dropout: false,
             group_by_length: true,
             robust_drop: None,
             seed: flags.seed,

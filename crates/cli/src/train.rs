@@ -79,6 +79,10 @@ pub(crate) struct Flags {
     /// The share of the head's inputs that training drops; the base's own by default
     #[arg(long, value_name = "P", help_heading = "Adapter")]
     head_dropout: Option<f32>,
+    /// Turn on the base's own dropout, as configured and as the Python library has it in training;
+    /// hidden states are then never the same twice, and none are kept between epochs
+    #[arg(long, conflicts_with = "cache_dir", help_heading = "Training")]
+    base_dropout: bool,
     /// Leave the adapter out of the N lowest layers, where back-propagation then does not go; or
     /// robust: out of a number drawn for each step, so that one adapter serves every N (Rücklé et
     /// al. 2021)
@@ -345,6 +349,7 @@ impl Flags {
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             head_dropout: self.head_dropout.unwrap_or(0.0),
+            base_dropout: self.base_dropout,
             group_by_length: self.group_by_length,
             robust_drop: None,
             seed: self.seed,

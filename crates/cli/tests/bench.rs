@@ -71,6 +71,37 @@ fn a_run_reports_rates_shares_and_every_operation() {
 }
 
 #[test]
+fn dropped_layers_a_warm_cache_and_tasks_are_measured_and_named() {
+    let model = tiny();
+    let shape = ["--model", &model, "--batch", "2", "--length", "6"];
+    let cases: [(&[&str], [&str; 2], Value); 5] = [
+        (&[], ["none", "none"], Value::Null),
+        (&["--adapterdrop", "2", "--tasks", "3"], ["2", "none"], 3.into()),
+        (&["--adapterdrop", "2", "--cache", "warm"], ["2", "warm"], Value::Null),
+        (&["--adapterdrop", "robust", "--tasks", "1"], ["robust", "none"], 1.into()),
+        (&["--adapterdrop", "robust", "--cache", "warm"], ["robust", "warm"], Value::Null),
+    ];
+    let whole = json(&shape)["trained_parameters"].as_u64().expect("a number");
+    for (case, [adapterdrop, cache], tasks) in cases {
+        let found = json(&[&shape[..], case].concat());
+        assert_eq!(found["adapterdrop"], adapterdrop, "{case:?}");
+        assert_eq!(found["cache"], cache, "{case:?}");
+        assert_eq!(found["tasks"], tasks, "{case:?}");
+        let trained = found["trained_parameters"].as_u64().expect("a number");
+        assert_eq!(trained < whole, adapterdrop == "2", "{case:?}: {trained} of {whole}");
+        assert!(found["train_step_s"].as_f64().is_some_and(|s| s > 0.0), "{case:?}");
+        for key in ["tasks_s", "one_by_one_s"] {
+            let measured = found[key].as_f64().is_some_and(|s| s > 0.0);
+            assert_eq!(measured, !tasks.is_null(), "{case:?}: {key}");
+        }
+    }
+    let words = ["--adapterdrop", "1", "--cache", "warm", "--tasks", "2", "--repeats", "1"];
+    let out = text(&bench(&[&shape[..], &words].concat()).stdout);
+    assert!(out.contains("AdapterDrop: 1; prefix cache in training: warm"), "{out}");
+    assert!(out.contains("2 tasks in one pass"), "{out}");
+}
+
+#[test]
 fn rows_of_a_file_go_through_the_tokenizer() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| -> String {
@@ -111,7 +142,7 @@ fn what_cannot_be_measured_is_refused() {
     std::fs::write(&empty, "").expect("a file");
     let absent = at("absent.txt");
     let model = tiny();
-    let cases: [(&[&str], i32, &str); 13] = [
+    let cases: [(&[&str], i32, &str); 18] = [
         (&[], 2, "--model"),
         (&["--model", &model, "--batch", "0"], 2, "--batch is 0"),
         (&["--model", &model, "--length", "0"], 2, "--length is 0"),
@@ -125,6 +156,11 @@ fn what_cannot_be_measured_is_refused() {
         (&["--model", &model, "--batch", "-1"], 2, "'-1'"),
         (&["--model", &model, "--adapter", "lora"], 1, "lora"),
         (&["--model", &model, "--reduction-factor", "0"], 1, "reduction_factor"),
+        (&["--model", &model, "--adapterdrop", "3"], 2, "--adapterdrop asks for 3 dropped layers"),
+        (&["--model", &model, "--cache", "warm"], 2, "--cache warm is for --adapterdrop N"),
+        (&["--model", &model, "--cache", "cold"], 2, "'cold'"),
+        (&["--model", &model, "--tasks", "0"], 2, "--tasks is 0"),
+        (&["--model", &model, "--tasks", "1001"], 2, "--tasks is 1001, it must be at most 1000"),
         (&["--model", &model, "--input", &absent], 1, "absent.txt"),
         (&["--model", &model, "--input", &empty], 1, "empty.txt"),
         (&["--model", &model, "--input", &empty, "--length", "3"], 2, "--length"),

@@ -101,7 +101,7 @@ fn the_cache_is_told_of_and_changes_no_result() {
         results
     };
     // The tiny tokenizer makes the same tokens of many of the 40 rows, which share what is kept.
-    let cases: [(&str, &[&str], &[&str]); 4] = [
+    let cases: [(&str, &[&str], &[&str]); 5] = [
         ("none", &["--cache-budget", "0"], &[]),
         (
             "memory",
@@ -117,6 +117,12 @@ fn the_cache_is_told_of_and_changes_no_result() {
             "again",
             &["--cache-precision", "f32", "--cache-dir", "states", "--seed", "0"],
             &["the hidden states of 80 rows were found, those of 0 computed"],
+        ),
+        // The tiny base's own dropout is 0.
+        (
+            "dropping",
+            &["--base-dropout"],
+            &["the base drops 0 of its hidden states and 0 of its attention", "states are kept"],
         ),
     ];
     for (name, flags, told) in cases {

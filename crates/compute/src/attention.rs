@@ -2,7 +2,7 @@
 
 use adaptkit_kernels::attention::{self as kernel, Attention, HeadsMut, Operands};
 
-use crate::{Device, RowOffsets, Tensor};
+use crate::{Device, Dropout, RowOffsets, Tensor};
 
 /// How a hidden state is cut into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl RelativeBias {
 }
 
 impl Tensor {
-    /// softmax(Q·Kᵀ/√w + bias)·V for self = Q|K|V [tokens, 3·heads·w].
+    /// dropout(softmax(Q·Kᵀ/√w + bias))·V for self = Q|K|V [tokens, 3·heads·w].
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -57,17 +57,20 @@ impl Tensor {
         heads: Heads,
         queries: Queries,
         bias: Option<&RelativeBias>,
+        dropout: Dropout,
     ) -> Tensor {
         let device = self.device();
         let asked = Asked::new(self, offsets, heads, queries);
         let mut out = device.uninitialised(asked.offsets.tokens(), heads.total());
         let isa = device.0.isa;
         let result = HeadsMut::new(out.values_mut(), heads.total());
-        device.run(|| asked.kernel(offsets, bias).forward(isa, asked.operands(self), result));
+        let kernel = asked.kernel(offsets, bias, dropout);
+        device.run(|| kernel.forward(isa, asked.operands(self), result));
         out
     }
 
-    /// The gradient at self = Q|K|V [tokens, 3·heads·w], from `d` at the attention's result.
+    /// The gradient at self = Q|K|V [tokens, 3·heads·w], from `d` at the attention's result, with
+    /// the forward pass's dropout.
     ///
     /// # Panics
     /// If the shapes do not fit.
@@ -78,12 +81,13 @@ impl Tensor {
         heads: Heads,
         queries: Queries,
         bias: Option<&RelativeBias>,
+        dropout: Dropout,
     ) -> Tensor {
         let device = self.device();
         let (isa, width) = (device.0.isa, heads.total());
         let asked = Asked::new(self, offsets, heads, queries);
         let d_out = kernel::Heads { data: d.values(), stride: width, start: 0 };
-        let kernel = asked.kernel(offsets, bias);
+        let kernel = asked.kernel(offsets, bias, dropout);
         match &asked.gathered {
             None => {
                 let mut to = device.uninitialised(self.rows(), self.columns());
@@ -134,7 +138,12 @@ impl Asked {
         }
     }
 
-    fn kernel<'a>(&'a self, keys: &'a RowOffsets, bias: Option<&'a RelativeBias>) -> Attention<'a> {
+    fn kernel<'a>(
+        &'a self,
+        keys: &'a RowOffsets,
+        bias: Option<&'a RelativeBias>,
+        dropout: Dropout,
+    ) -> Attention<'a> {
         Attention {
             heads: self.heads.count,
             width: self.heads.width,
@@ -142,6 +151,7 @@ impl Asked {
             key_offsets: keys.as_slice(),
             relative_bias: bias
                 .map(|b| kernel::RelativeBias { table: b.table.values(), reach: b.reach }),
+            dropout,
         }
     }
 

@@ -5,6 +5,7 @@ use adaptkit_compute::{
     Tensor,
 };
 
+use crate::dropout::LayerDropout;
 use crate::sites::{EndGradients, Sites, SubLayerEnd};
 use crate::{Place, Site};
 
@@ -30,6 +31,7 @@ pub(crate) struct At<'a> {
     /// Where the rows of what is computed begin: the tokens that ask.
     pub(crate) asking: &'a RowOffsets,
     pub(crate) bias: Option<&'a RelativeBias>,
+    pub(crate) dropout: LayerDropout,
 }
 
 /// How far down a layer back-propagation goes; each step includes those before it.
@@ -79,9 +81,12 @@ impl Layer {
         depth: Depth,
     ) -> (Tensor, LayerTape) {
         let qkv = self.query_key_value.forward(&hidden);
-        let context = qkv.attention(at.offsets, self.heads, at.queries, at.bias);
+        let LayerDropout { attention_probabilities, attention_output, output } = at.dropout;
+        let context =
+            qkv.attention(at.offsets, self.heads, at.queries, at.bias, attention_probabilities);
         let qkv = (depth >= Depth::Input).then_some(qkv);
-        let x = self.attention_output.forward(&context);
+        let mut x = self.attention_output.forward(&context);
+        x.dropout(attention_output);
         drop(context);
         let residual = match at.queries {
             Queries::All => hidden,
@@ -95,7 +100,8 @@ impl Layer {
         drop(residual);
         let keep = depth >= Depth::Attention;
         let (wide, up) = self.up.forward_activated(&hidden, self.activation, keep);
-        let x = self.down.forward(&wide);
+        let mut x = self.down.forward(&wide);
+        x.dropout(output);
         drop(wide);
         let place = Place { layer: at.index, site: Site::Output };
         let keep = depth >= Depth::Output;
@@ -115,9 +121,10 @@ impl Layer {
     ) -> Option<Tensor> {
         let place = Place { layer: at.index, site: Site::Output };
         let below = tape.depth >= Depth::Attention;
-        let end = end_backward(place, d, &self.output_norm, tape.output_end, sites, below)?;
+        let mut end = end_backward(place, d, &self.output_norm, tape.output_end, sites, below)?;
         let up = tape.up.expect("kept at this depth");
         let mut d = end.residual.unwrap_or_else(|| end.x.duplicate());
+        end.x.dropout(at.dropout.output);
         let d_up = self.down.backward_activated(&end.x, self.activation, &up);
         drop((end.x, up));
         self.up.backward_add(&d_up, &mut d);
@@ -125,15 +132,20 @@ impl Layer {
 
         let place = Place { layer: at.index, site: Site::Attention };
         let below = tape.depth >= Depth::Input;
-        let end = end_backward(place, d, &self.attention_norm, tape.attention_end, sites, below)?;
+        let norm = &self.attention_norm;
+        let mut end = end_backward(place, d, norm, tape.attention_end, sites, below)?;
         let qkv = tape.query_key_value.expect("kept at this depth");
+        let residual = end.residual.unwrap_or_else(|| end.x.duplicate());
+        end.x.dropout(at.dropout.attention_output);
         let d_context = self.attention_output.backward(&end.x);
-        let residual = end.residual.unwrap_or(end.x);
+        drop(end.x);
         let mut d = match at.queries {
             Queries::All => residual,
             Queries::First => residual.scatter_rows(at.offsets.first_tokens(), qkv.rows()),
         };
-        let d_qkv = qkv.attention_backward(&d_context, at.offsets, self.heads, at.queries, at.bias);
+        let dropout = at.dropout.attention_probabilities;
+        let d_qkv = qkv
+            .attention_backward(&d_context, at.offsets, self.heads, at.queries, at.bias, dropout);
         self.query_key_value.backward_add(&d_qkv, &mut d);
         Some(d)
     }

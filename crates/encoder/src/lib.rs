@@ -8,6 +8,7 @@
 mod batch;
 pub mod checkpoint;
 mod config;
+mod dropout;
 mod error;
 pub mod foreign_text;
 mod identity;
@@ -25,6 +26,7 @@ mod tokenizer;
 pub use batch::RaggedBatch;
 pub use checkpoint::Checkpoint;
 pub use config::{BaseModule, EncoderConfig, Family, LayerModule};
+pub use dropout::BaseDropout;
 pub use error::EncoderError;
 pub use identity::identity;
 pub use model::{Encoder, Readout, Tape};

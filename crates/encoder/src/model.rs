@@ -8,7 +8,7 @@ use adaptkit_compute::{
 };
 
 use crate::layer::{At, Depth, Layer, LayerTape};
-use crate::{EncoderConfig, Place, RaggedBatch, Site, Sites};
+use crate::{BaseDropout, EncoderConfig, Place, RaggedBatch, Site, Sites};
 
 /// Which tokens of the last layer are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,12 +105,21 @@ impl Encoder {
     /// # Panics
     /// If an id is not in the vocabulary or a row is longer than the model's positions.
     pub fn embed(&self, batch: &RaggedBatch) -> Tensor {
+        self.embed_dropping(batch, BaseDropout::NONE)
+    }
+
+    /// [`Encoder::embed`] with the base's own dropout, which strikes before a projection.
+    ///
+    /// # Panics
+    /// If an id is not in the vocabulary or a row is longer than the model's positions.
+    pub fn embed_dropping(&self, batch: &RaggedBatch, dropout: BaseDropout) -> Tensor {
         let e = &self.embeddings;
         let positions = batch.positions(e.first_position);
         let mut tables = vec![(&e.words, &batch.ids[..]), (&e.positions, &positions[..])];
         tables.extend(e.token_types.as_ref().map(|table| (table, &batch.type_ids[..])));
         let sum = EmbeddingTable::sum(&self.device, &tables);
-        let (hidden, _) = e.norm.forward(&sum, None, false);
+        let (mut hidden, _) = e.norm.forward(&sum, None, false);
+        hidden.dropout(dropout.embeddings());
         match &e.projection {
             Some(projection) => projection.forward(&hidden),
             None => hidden,
@@ -119,7 +128,7 @@ impl Encoder {
 
     /// From token ids to the last layer's hidden states, with what sits in `sites`.
     pub fn forward(&self, batch: &RaggedBatch, readout: Readout, sites: &mut dyn Sites) -> Tensor {
-        let hidden = self.embed(batch);
+        let hidden = self.embed_dropping(batch, sites.base_dropout());
         self.layers(batch, hidden, 0..self.layers.len(), readout, sites)
     }
 
@@ -153,7 +162,7 @@ impl Encoder {
         readout: Readout,
         sites: &mut dyn Sites,
     ) -> (Tensor, Tape) {
-        let hidden = self.embed(batch);
+        let hidden = self.embed_dropping(batch, sites.base_dropout());
         self.layers_keeping(batch, hidden, 0..self.layers.len(), readout, sites)
     }
 
@@ -223,7 +232,8 @@ impl Encoder {
             false => (Queries::All, asking.all),
         };
         let bias = self.relative_bias.as_ref();
-        At { index, offsets: asking.all, queries, asking: ends, bias }
+        let dropout = sites.base_dropout().layer(index);
+        At { index, offsets: asking.all, queries, asking: ends, bias, dropout }
     }
 
     /// Whether all of a layer is computed though only the first tokens of its result are wanted.

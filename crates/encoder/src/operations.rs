@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use adaptkit_compute::{FrozenLinear, Precision, Queries};
+use adaptkit_compute::{Dropout, FrozenLinear, Precision, Queries};
 
 use crate::layer::Layer;
 use crate::{Empty, Encoder, RaggedBatch, Readout};
@@ -62,7 +62,7 @@ impl Encoder {
         let Some(layer) = self.layers.first() else { return Vec::new() };
         let bias = self.relative_bias.as_ref();
         let qkv = layer.query_key_value.forward(&hidden);
-        let context = qkv.attention(offsets, layer.heads, Queries::All, bias);
+        let context = qkv.attention(offsets, layer.heads, Queries::All, bias, Dropout::NONE);
         let (wide, _) = layer.up.forward_activated(&hidden, layer.activation, false);
         let numbers = |width: usize| 4.0 * size.tokens * width as f64;
         let width = hidden.columns();
@@ -106,7 +106,7 @@ impl Encoder {
         });
         let cost = |layer: &Layer| [attention(layer, size), vectors(4)];
         in_each_layer("attention", Some(Precision::F32), &cost, &|layer| {
-            black_box(qkv.attention(offsets, layer.heads, Queries::All, bias));
+            black_box(qkv.attention(offsets, layer.heads, Queries::All, bias, Dropout::NONE));
         });
         in_each_layer("residual and norm, twice", None, &|_| [0.0, vectors(6)], &|layer| {
             for norm in [&layer.attention_norm, &layer.output_norm] {

@@ -7,7 +7,7 @@
 
 use adaptkit_compute::{FrozenNorm, RowOffsets, Tensor};
 
-use crate::Place;
+use crate::{BaseDropout, Place};
 
 /// The end of a sub-layer, before the addition and the norm.
 pub struct SubLayerEnd<'a> {
@@ -38,6 +38,12 @@ pub trait Sites: Send {
     /// The lowest place with something that is trained: back-propagation ends there. `None` lets
     /// it run through to the input of the first layer of the pass.
     fn lowest_trained(&self) -> Option<Place>;
+
+    /// The encoder's own dropout in this pass: none by default, as in every pass that trains
+    /// nothing.
+    fn base_dropout(&self) -> BaseDropout {
+        BaseDropout::NONE
+    }
 
     /// Whether what sits in a layer needs all tokens of a row to make the first: a layer of which
     /// only first tokens are read is computed whole then.

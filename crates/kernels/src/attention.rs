@@ -1,6 +1,6 @@
 //! Multi-head attention over ragged rows, with its backward.
 //!
-//! softmax(Q·Kᵀ/√w + bias)·V for each row of a batch and each head of width w (Vaswani et al.
+//! dropout(softmax(Q·Kᵀ/√w + bias))·V for each row of a batch and each head of width w (Vaswani et al.
 //! 2017, §3.2.1). The rows' tokens lie end to end; nothing is padded. The products run on the
 //! packed kernels, a head at a time on one thread, so that its scores stay in the cache; the
 //! backward pass computes them anew from Q and K, and nothing but those is kept.
@@ -9,9 +9,11 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use crate::elementary;
+use crate::elementwise::Dropout;
 use crate::isa::Isa;
 use crate::matrix::{MatrixRef, PackedMatrix, Product};
 use crate::parallel::{self, Shared};
+use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// The heads of one operand: token t of head h is `width` numbers at `t·stride + start + h·width`.
@@ -101,6 +103,8 @@ pub struct Attention<'a> {
     pub key_offsets: &'a [usize],
     /// Added to the scores; a row's first query is its first token.
     pub relative_bias: Option<RelativeBias<'a>>,
+    /// Of the probabilities, in training. The backward pass needs the same.
+    pub dropout: Dropout,
 }
 
 /// Q, K and V.
@@ -136,6 +140,7 @@ impl Attention<'_> {
             let k = self.head(from.keys, &keys, head);
             let v = self.head(from.values, &keys, head);
             let p = self.probabilities(isa, [q, k], head, packed, &mut scratch.scores);
+            self.drop_some(p, &queries, head);
             let p = MatrixRef::row_major(p, [queries.len(), keys.len()]);
             packed.repack(v);
             // SAFETY: this task alone has this row's queries and this head.
@@ -163,12 +168,14 @@ impl Attention<'_> {
             let of_queries = (&queries, head * self.width, self.width);
             let of_keys = (&keys, head * self.width, self.width);
             let shape = [queries.len(), keys.len()];
-            let p = &*self.probabilities(isa, [q, k], head, packed, &mut scratch.scores);
+            let p = self.probabilities(isa, [q, k], head, packed, &mut scratch.scores);
             let d_scores = first(&mut scratch.gradients, p.len());
             packed.repack(v.transposed());
             multiply(d, packed, d_scores);
+            self.drop_some(d_scores, &queries, head);
             let width = shape[1];
             dispatch(isa, SoftmaxBackward { p, d: d_scores, width, scale: self.scale() });
+            self.drop_some(p, &queries, head);
             let p = MatrixRef::row_major(p, shape);
             let d_scores = MatrixRef::row_major(d_scores, shape);
             // SAFETY: this task alone has this row and this head of each gradient.
@@ -185,6 +192,19 @@ impl Attention<'_> {
 
     fn scale(&self) -> f32 {
         1.0 / (self.width as f32).sqrt()
+    }
+
+    /// Dropout of one head's probabilities, or of the gradient there: [queries, keys]. Each query of
+    /// each head has a mask of its own.
+    fn drop_some(&self, p: &mut [f32], queries: &Range<usize>, head: usize) {
+        let Dropout { probability, key } = self.dropout;
+        if probability <= 0.0 {
+            return;
+        }
+        for (query, row) in queries.clone().zip(p.chunks_exact_mut(p.len() / queries.len())) {
+            let key = mix(key, (query * self.heads + head) as u64);
+            Dropout { probability, key }.apply_serial(row, 0);
+        }
     }
 
     /// Calls `f` for every row and head with buffers of the calling thread.

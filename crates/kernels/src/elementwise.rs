@@ -124,20 +124,25 @@ pub struct Dropout {
 }
 
 impl Dropout {
+    /// Nothing is dropped.
+    pub const NONE: Dropout = Dropout { probability: 0.0, key: 0 };
+
     /// x ← x·mask/(1 − p), element by element; the same call is its own backward.
     pub fn apply(self, x: &mut [f32]) {
-        if self.probability <= 0.0 {
-            return;
+        if self.probability > 0.0 {
+            in_chunks(x, |x, start| self.apply_serial(x, start));
         }
+    }
+
+    /// The same for the elements from number `start` on, on the calling thread.
+    pub(crate) fn apply_serial(self, x: &mut [f32], start: usize) {
         // An element is kept if its 32 random bits lie under the threshold.
         let threshold = ((1.0 - f64::from(self.probability)) * 2f64.powi(32)) as u64;
         let scale = 1.0 / (1.0 - self.probability);
-        in_chunks(x, |x, start| {
-            for (i, x) in x.iter_mut().enumerate() {
-                let kept = (mix(self.key, (start + i) as u64) >> 32) < threshold;
-                *x = if kept { *x * scale } else { 0.0 };
-            }
-        });
+        for (i, x) in x.iter_mut().enumerate() {
+            let kept = (mix(self.key, (start + i) as u64) >> 32) < threshold;
+            *x = if kept { *x * scale } else { 0.0 };
+        }
     }
 }
 

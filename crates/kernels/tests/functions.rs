@@ -3,11 +3,12 @@
 
 use adaptkit_kernels::attention::{Attention, Heads, HeadsMut, Operands};
 use adaptkit_kernels::elementary::{Elementary, apply};
+use adaptkit_kernels::elementwise::Dropout;
 use adaptkit_kernels::norm::{
     LayerNorm, Normalised, add_layer_norm, layer_norm_again, layer_norm_backward,
 };
 use adaptkit_kernels::optimiser::{AdamW, Moments};
-use adaptkit_kernels::random::Random;
+use adaptkit_kernels::random::{Random, mix};
 use adaptkit_kernels::{Activation, Isa, activation, loss};
 
 /// The instruction sets that differ in more than the dot products of reduced precision.
@@ -215,9 +216,10 @@ fn layer_norms_and_their_gradients_are_those_of_the_definition() {
     }
 }
 
-/// Attention of one head over one row in double precision: q, k, v [tokens, w].
-fn attend(q: &[f64], k: &[f64], v: &[f64], w: usize) -> Vec<f64> {
-    let row = |q: &[f64]| -> Vec<f64> {
+/// Attention of one head over one row in double precision: q, k, v [tokens, w], and the factors of
+/// the probabilities' dropout [tokens, tokens].
+fn attend(q: &[f64], k: &[f64], v: &[f64], masks: &[f32], w: usize) -> Vec<f64> {
+    let row = |(q, mask): (&[f64], &[f32])| -> Vec<f64> {
         let scores: Vec<f64> = k
             .chunks(w)
             .map(|k| q.iter().zip(k).map(|(a, b)| a * b).sum::<f64>() / (w as f64).sqrt())
@@ -225,10 +227,12 @@ fn attend(q: &[f64], k: &[f64], v: &[f64], w: usize) -> Vec<f64> {
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let e: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
         let sum: f64 = e.iter().sum();
-        let mix = |c: usize| e.iter().zip(v.chunks(w)).map(|(e, v)| e * v[c]).sum::<f64>() / sum;
-        (0..w).map(mix).collect()
+        let kept: Vec<f64> = e.iter().zip(mask).map(|(e, m)| e * f64::from(*m)).collect();
+        let mean =
+            |c: usize| kept.iter().zip(v.chunks(w)).map(|(e, v)| e * v[c]).sum::<f64>() / sum;
+        (0..w).map(mean).collect()
     };
-    q.chunks(w).flat_map(row).collect()
+    q.chunks(w).zip(masks.chunks(k.len() / w)).flat_map(row).collect()
 }
 
 #[test]
@@ -242,12 +246,15 @@ fn attention_and_its_gradients_are_those_of_the_definition() {
             let d = heads * w;
             let qkv = vector(tokens * 3 * d, &mut random);
             let d_out = vector(tokens * d, &mut random);
+            // Every other shape in training, where some probabilities are dropped.
+            let dropout = Dropout { probability: if w % 2 == 0 { 0.0 } else { 0.3 }, key: 11 };
             let attention = Attention {
                 heads,
                 width: w,
                 query_offsets: &offsets,
                 key_offsets: &offsets,
                 relative_bias: None,
+                dropout,
             };
             let part = |start| Heads { data: &qkv, stride: 3 * d, start };
             let operands = Operands { queries: part(0), keys: part(d), values: part(2 * d) };
@@ -267,7 +274,14 @@ fn attention_and_its_gradients_are_those_of_the_definition() {
                         (0..*length).flat_map(token).collect()
                     };
                     let parts = [0, d, 2 * d].map(|start| pick(&qkv, 3 * d, start));
-                    let want = attend(&parts[0], &parts[1], &parts[2], w);
+                    let mask = |query: usize| {
+                        let mut mask = vec![1.0; *length];
+                        let key = mix(dropout.key, ((offsets[row] + query) * heads + head) as u64);
+                        Dropout { key, ..dropout }.apply(&mut mask);
+                        mask
+                    };
+                    let masks: Vec<f32> = (0..*length).flat_map(mask).collect();
+                    let want = attend(&parts[0], &parts[1], &parts[2], &masks, w);
                     let close = |got: &[f64], want: &[f64], bound: f64, what: &str| {
                         for (g, w) in got.iter().zip(want) {
                             assert!(
@@ -283,7 +297,7 @@ fn attention_and_its_gradients_are_those_of_the_definition() {
                         let functional = |i: usize, h: f64| -> f64 {
                             let mut parts = parts.clone();
                             parts[which][i] += h;
-                            let out = attend(&parts[0], &parts[1], &parts[2], w);
+                            let out = attend(&parts[0], &parts[1], &parts[2], &masks, w);
                             out.iter().zip(&d_head).map(|(y, d)| y * d).sum()
                         };
                         let n = parts[which].len();

@@ -42,6 +42,7 @@ fn options() -> HyperParameters {
         warmup_ratio: 0.1,
         weight_decay: 0.01,
         max_grad_norm: 1.0,
+        base_dropout: false,
         head_dropout: 0.0,
         early_stopping_patience: None,
         early_stopping_threshold: 0.0,

@@ -7,7 +7,7 @@ use std::num::NonZero;
 
 use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, Loss, Owner, TaskModel, TrainingPass};
 use adaptkit_compute::{Activation, Device, Precision, Tensor};
-use adaptkit_encoder::{Encoder, RaggedBatch};
+use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 use adaptkit_training::TrainingError;
 use adaptkit_training::run::{HyperParameters, RobustDrop};
@@ -24,7 +24,8 @@ fn gradients(
     first_layer: usize,
     loss: &Loss<'_>,
 ) -> (f64, Gradients) {
-    let pass = TrainingPass { first_layer, head_dropout: 0.1, key: 3 };
+    let pass =
+        TrainingPass { first_layer, head_dropout: 0.1, base_dropout: BaseDropout::NONE, key: 3 };
     let entry = Entry::embedded(encoder, batch);
     let value = model.accumulate_gradients(encoder, batch, entry, loss, pass);
     let mut all = Vec::new();

@@ -9,7 +9,7 @@
 use adaptkit_adapters::files::{HeadKind, StoredAdapter, StoredHead};
 use adaptkit_adapters::{Adapter, Entry, Head, Owner, TaskModel, TrainingPass};
 use adaptkit_compute::{Activation, AdamW, Device, Precision, Tensor, TrainedLinear};
-use adaptkit_encoder::{Encoder, RaggedBatch, Site};
+use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 use adaptkit_training::run::Optimiser;
 
@@ -69,7 +69,12 @@ impl Case {
             &self.batch,
             Entry::embedded(&self.encoder, &self.batch),
             &|logits| self.loss(logits),
-            TrainingPass { first_layer: 0, head_dropout: 0.0, key: 7 },
+            TrainingPass {
+                first_layer: 0,
+                head_dropout: 0.0,
+                base_dropout: BaseDropout::NONE,
+                key: 7,
+            },
         );
         self.model = model;
         loss

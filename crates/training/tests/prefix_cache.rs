@@ -5,6 +5,7 @@ mod small_task;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use adaptkit_testkit::golden_dir;
 use adaptkit_training::TrainingError;
 use adaptkit_training::run::{
     CacheDirectory, CacheNotice, HyperParameters, PrefixCaching, RobustDrop, StatePrecision,
@@ -34,7 +35,12 @@ fn truncated() -> Vec<SmallRun> {
     vec![
         SmallRun { left_out: 1, ..plain.clone() },
         SmallRun { left_out: 2, preset: "houlsby", ..plain.clone() },
-        SmallRun { left_out: 1, preset: "parallel", base: "mpnet", ..plain.clone() },
+        SmallRun {
+            left_out: 1,
+            preset: "parallel",
+            base: golden_dir("mpnet").join("model"),
+            ..plain.clone()
+        },
         SmallRun::new(robust.clone()),
         SmallRun { left_out: 1, ..SmallRun::new(robust) },
     ]
@@ -146,7 +152,7 @@ fn other_rows_and_other_bases_find_nothing() {
     used(&cached(&run));
     let others = [
         SmallRun { rows: 30, ..run.clone() },
-        SmallRun { base: "electra", ..run.clone() },
+        SmallRun { base: golden_dir("electra").join("model"), ..run.clone() },
         SmallRun { left_out: 2, ..run.clone() },
     ];
     for (index, other) in others.iter().enumerate() {

@@ -4,7 +4,7 @@ use adaptkit_adapters::config::ReductionFactor;
 use adaptkit_adapters::files::{HeadKind, ModelReference, StoredAdapter};
 use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, Owner, TaskModel, TrainingPass};
 use adaptkit_compute::{Activation, Device, Precision, Tensor};
-use adaptkit_encoder::{Encoder, Place, RaggedBatch, Site};
+use adaptkit_encoder::{BaseDropout, Encoder, Place, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
 const LAYERS: usize = 3;
@@ -31,7 +31,12 @@ fn shared(encoder: &Encoder, config: &AdapterConfig) -> TaskModel {
 fn accumulate(encoder: &Encoder, model: &mut TaskModel, batch: &RaggedBatch, drop: usize) {
     let labels: Vec<usize> = (0..batch.rows()).map(|row| row % 3).collect();
     let loss = |logits: &Tensor| logits.cross_entropy(&labels);
-    let pass = TrainingPass { first_layer: drop, head_dropout: 0.0, key: 3 };
+    let pass = TrainingPass {
+        first_layer: drop,
+        head_dropout: 0.0,
+        base_dropout: BaseDropout::NONE,
+        key: 3,
+    };
     model.accumulate_gradients(encoder, batch, Entry::embedded(encoder, batch), &loss, pass);
 }
 

@@ -3,9 +3,9 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use adaptkit::adapters::TaskModel;
+use adaptkit::adapters::{TaskModel, Wish};
 use adaptkit::encoder::{Empty, Encoder, Operation, Readout};
-use adaptkit::training::run::predict;
+use adaptkit::training::run::{predict, predict_wishes};
 
 use super::rounds::median;
 use super::workload::Workload;
@@ -16,12 +16,21 @@ pub(super) struct Passes {
     pub(super) forward_s: f64,
     /// Adapter, first tokens and head.
     pub(super) logits_s: f64,
+    /// All tasks of every row, in one pass; as long as nothing without tasks.
+    pub(super) tasks_s: f64,
+    /// The same, one task after the other.
+    pub(super) one_by_one_s: f64,
     /// The operations of the forward pass, and last all layers.
     operations: Vec<Operation>,
 }
 
 impl Passes {
-    pub(super) fn measure(encoder: &Encoder, model: &TaskModel, workload: &Workload) -> Passes {
+    pub(super) fn measure(
+        encoder: &Encoder,
+        model: &TaskModel,
+        tasks: &[TaskModel],
+        workload: &Workload,
+    ) -> Passes {
         let start = Instant::now();
         encoder.device().run(|| {
             for batch in &workload.batches {
@@ -41,7 +50,20 @@ impl Passes {
         let start = Instant::now();
         black_box(predict(encoder, model, &workload.rows));
         let logits_s = start.elapsed().as_secs_f64();
-        Passes { forward_s, logits_s, operations: operations.unwrap_or_default() }
+        let tasks: Vec<&TaskModel> = tasks.iter().collect();
+        let rows = 0..workload.rows.len();
+        let wish = |row| (0..tasks.len()).map(move |model| Wish { row, model, first_layer: 0 });
+        let wishes: Vec<Wish> = rows.flat_map(wish).collect();
+        let start = Instant::now();
+        black_box(predict_wishes(encoder, &tasks, &workload.rows, &wishes));
+        let tasks_s = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        for task in tasks {
+            black_box(predict(encoder, task, &workload.rows));
+        }
+        let one_by_one_s = start.elapsed().as_secs_f64();
+        let operations = operations.unwrap_or_default();
+        Passes { forward_s, logits_s, tasks_s, one_by_one_s, operations }
     }
 
     /// Each operation with the median of its times.

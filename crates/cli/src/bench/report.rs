@@ -9,12 +9,17 @@ use super::Flags;
 use super::ceilings::Ceilings;
 use super::machine::Machine;
 use super::workload::Workload;
+use crate::train::AdapterDrop;
 
 /// Seconds of each pass, medians but for what happens once.
 pub(super) struct Times {
     pub(super) load_s: f64,
     pub(super) forward_s: f64,
     pub(super) logits_s: f64,
+    /// Of all tasks in one pass, if there are any.
+    pub(super) tasks_s: Option<f64>,
+    /// Of the same one by one.
+    pub(super) one_by_one_s: Option<f64>,
     pub(super) prepare_backward_s: f64,
     pub(super) train_step_s: f64,
     /// The operations of a forward pass, and last all layers.
@@ -102,6 +107,9 @@ impl Report<'_> {
             "hidden_size": config.hidden_size,
             "parameters": self.encoder.parameters(),
             "adapter": self.flags.adapter,
+            "adapterdrop": self.flags.adapterdrop.to_string(),
+            "cache": self.flags.cache.name(),
+            "tasks": self.flags.tasks,
             "trained_parameters": self.model.parameters(),
             "rows": self.workload.rows.len(),
             "tokens": self.workload.tokens(),
@@ -124,6 +132,8 @@ impl Report<'_> {
             "peak_gflops": peak / 1e9,
             "share_of_peak": rate / peak,
             "logits_s": times.logits_s,
+            "tasks_s": times.tasks_s,
+            "one_by_one_s": times.one_by_one_s,
             "prepare_backward_s": times.prepare_backward_s,
             "train_step_s": times.train_step_s,
             "train_rows_per_s": rows / steps / times.train_step_s,
@@ -186,6 +196,20 @@ impl Report<'_> {
             times.load_s,
             times.prepare_backward_s,
         );
+        let drop = self.flags.adapterdrop;
+        if drop != AdapterDrop::None {
+            let cache = self.flags.cache.name();
+            words += &format!("\nAdapterDrop: {drop}; prefix cache in training: {cache}");
+        }
+        if let (Some(k), Some(together), Some(one_by_one)) =
+            (self.flags.tasks, times.tasks_s, times.one_by_one_s)
+        {
+            words += &format!(
+                "\n{k} tasks in one pass {together:.4} s, one by one {one_by_one:.4} s: {:.2} times as \
+                 fast",
+                one_by_one / together
+            );
+        }
         if let Some(mb) = self.peak_rss_mb {
             words += &format!(", {mb:.0} MB at most");
         }

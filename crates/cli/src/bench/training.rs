@@ -6,53 +6,89 @@ use adaptkit::training::TrainingError;
 use adaptkit::training::data::{AnswerKind, AnswerSpace, Answers, LabelMap};
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::{
-    Dataset, Ending, EpochReport, HyperParameters, Observer, StepReport, train,
+    Dataset, Ending, EpochReport, HyperParameters, Observer, PrefixCaching, RobustDrop,
+    StatePrecision, StepReport, train,
 };
 
+use super::Cache;
 use super::rounds::{Rounds, median};
 use super::workload::Workload;
 use crate::error::CliError;
 
-/// The median over epochs of a step's mean time: forward, loss, backward, AdamW. One epoch warms up.
-pub(super) fn step_seconds(
-    encoder: &Encoder,
-    model: &mut TaskModel,
-    workload: &Workload,
-    batch: usize,
-    rounds: &Rounds,
-) -> Result<f64, CliError> {
-    let rows = &workload.rows;
-    let classes = |rows: usize| Answers::Classes((0..rows as u32).map(|row| row % 2).collect());
-    let train_set = Dataset { rows: rows.clone(), answers: classes(rows.len()) };
-    // The loop evaluates after each epoch, which is not timed: a row is enough.
-    let shortest = rows.iter().min_by_key(|row| row.ids.len()).cloned();
-    let validation = Dataset { rows: shortest.into_iter().collect(), answers: classes(1) };
-    let space = AnswerSpace::Classes(LabelMap::new(vec!["no".to_owned(), "yes".to_owned()])?);
-    let options = HyperParameters {
-        epochs: rounds.repeats.saturating_add(1),
-        batch_size: batch,
-        max_batch_tokens: None,
-        gradient_accumulation_steps: 1,
-        learning_rate: 1e-5,
-        warmup_ratio: 0.0,
-        weight_decay: 0.01,
-        max_grad_norm: 1.0,
-        head_dropout: encoder.config().hidden_dropout_prob,
-        early_stopping_patience: None,
-        early_stopping_threshold: 0.0,
-        group_by_length: true,
-        robust_drop: None,
-        seed: 0,
-    };
-    let mut epochs = EpochTimes { rounds, seconds: Vec::new() };
-    let sets = (&train_set, &validation);
-    let answers = (&space, MetricSet::for_kind(AnswerKind::Class));
-    let ending = train(encoder, model, sets, answers, &options, None, None, &mut epochs)?;
-    if let Ending::Stopped { .. } = ending {
-        rounds.check()?;
+/// Training steps on a workload.
+pub(super) struct Steps<'a> {
+    pub(super) encoder: &'a Encoder,
+    pub(super) workload: &'a Workload,
+    /// Rows of a step.
+    pub(super) batch: usize,
+    pub(super) cache: Cache,
+    pub(super) rounds: &'a Rounds,
+}
+
+impl Steps<'_> {
+    /// The mean time of robust training's steps, each number of dropped layers by itself.
+    pub(super) fn robust_seconds(
+        &self,
+        model: &mut TaskModel,
+        drop: &RobustDrop,
+    ) -> Result<f64, CliError> {
+        let mut mean = 0.0;
+        for (n, share) in drop.probabilities().into_iter().enumerate() {
+            let mut only = vec![0.0; n];
+            only.push(1.0);
+            mean += share * self.seconds(model, Some(RobustDrop::weighted(only)?))?;
+        }
+        Ok(mean)
     }
-    let steps = rows.len().div_ceil(batch);
-    Ok(median(epochs.seconds.split_off(1.min(epochs.seconds.len()))) / steps as f64)
+
+    /// The median over epochs of a step's mean time: forward, loss, backward, AdamW. One epoch warms
+    /// up, and fills the cache if there is one.
+    pub(super) fn seconds(
+        &self,
+        model: &mut TaskModel,
+        robust_drop: Option<RobustDrop>,
+    ) -> Result<f64, CliError> {
+        let Steps { encoder, workload, batch, cache, rounds } = *self;
+        let rows = &workload.rows;
+        let classes = |rows: usize| Answers::Classes((0..rows as u32).map(|row| row % 2).collect());
+        let train_set = Dataset { rows: rows.clone(), answers: classes(rows.len()) };
+        // The loop evaluates after each epoch, which is not timed: a row is enough.
+        let shortest = rows.iter().min_by_key(|row| row.ids.len()).cloned();
+        let validation = Dataset { rows: shortest.into_iter().collect(), answers: classes(1) };
+        let space = AnswerSpace::Classes(LabelMap::new(vec!["no".to_owned(), "yes".to_owned()])?);
+        let options = HyperParameters {
+            epochs: rounds.repeats.saturating_add(1),
+            batch_size: batch,
+            max_batch_tokens: None,
+            gradient_accumulation_steps: 1,
+            learning_rate: 1e-5,
+            warmup_ratio: 0.0,
+            weight_decay: 0.01,
+            max_grad_norm: 1.0,
+            head_dropout: encoder.config().hidden_dropout_prob,
+            base_dropout: false,
+            early_stopping_patience: None,
+            early_stopping_threshold: 0.0,
+            group_by_length: true,
+            robust_drop,
+            seed: 0,
+        };
+        let caching = (cache == Cache::Warm).then_some(PrefixCaching {
+            precision: StatePrecision::Bf16,
+            memory: u64::MAX,
+            directory: None,
+        });
+        let mut epochs = EpochTimes { rounds, seconds: Vec::new() };
+        let sets = (&train_set, &validation);
+        let answers = (&space, MetricSet::for_kind(AnswerKind::Class));
+        let caching = caching.as_ref();
+        let ending = train(encoder, model, sets, answers, &options, None, caching, &mut epochs)?;
+        if let Ending::Stopped { .. } = ending {
+            rounds.check()?;
+        }
+        let steps = rows.len().div_ceil(batch);
+        Ok(median(epochs.seconds.split_off(1.min(epochs.seconds.len()))) / steps as f64)
+    }
 }
 
 /// What each epoch's steps took.

@@ -111,6 +111,14 @@ impl Plan<'_> {
             train_set.tokens(),
             validation.len(),
         ));
+        if self.options.base_dropout {
+            let config = encoder.config();
+            common.note(format_args!(
+                "the base drops {} of its hidden states and {} of its attention, as in its own \
+                 training: no hidden states are kept between epochs",
+                config.hidden_dropout_prob, config.attention_probs_dropout_prob,
+            ));
+        }
         let held = self.kept.as_ref().map(RunFolder::open).transpose()?;
         if held.as_ref().is_some_and(|held| held.lacks_checkpoint) {
             common.note("there is no checkpoint: starting from the beginning");

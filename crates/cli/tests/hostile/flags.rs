@@ -157,6 +157,11 @@ fn flags_out_of_range() {
             2,
             "error: invalid value 'much' for '--cache-budget <SIZE>': a size is a number of bytes",
         ),
+        (
+            &["--adapterdrop", "1", "--base_dropout", "--cache-dir", "states"],
+            2,
+            "error: the argument '--base-dropout' cannot be used with '--cache-dir <DIR>'",
+        ),
         (&["--cache-dir", "states"], 2, "error: --cache-dir is for --adapterdrop N or robust"),
         (
             &["--adapterdrop", "1", "--cache-dir", "rows.csv"],

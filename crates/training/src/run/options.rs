@@ -26,6 +26,11 @@ pub struct HyperParameters {
     pub max_grad_norm: f32,
     /// Dropout in the head. The adapter's is in its configuration.
     pub head_dropout: f32,
+    /// Whether the frozen base drops what it dropped in its own training
+    /// ([`Encoder::base_dropout`](adaptkit_encoder::Encoder::base_dropout)). Hidden states are then
+    /// never the same twice: the prefix cache is off.
+    #[serde(default)]
+    pub base_dropout: bool,
     /// The run ends after this many evaluations in a row that were not better than the best.
     pub early_stopping_patience: Option<usize>,
     /// By how much an evaluation must be better to count as better there.

@@ -144,7 +144,8 @@ pub(super) struct PrefixCache<'a> {
 
 impl<'a> PrefixCache<'a> {
     /// A cache for a run, empty or as other runs have filled it; `None` where there is nothing to
-    /// keep, no room for it, or no later epoch nor run that would use it.
+    /// keep that would be the same again, no room for it, or no later epoch nor run that would use
+    /// it.
     ///
     /// # Errors
     /// If the folder or a file in it cannot be used.
@@ -169,7 +170,7 @@ impl<'a> PrefixCache<'a> {
             }
         }
         let useful = options.epochs > 1 || directory.is_some();
-        if !useful || room == 0 || needed.keys().all(|layer| *layer == 0) {
+        if options.base_dropout || !useful || room == 0 || needed.keys().all(|layer| *layer == 0) {
             return Ok(None);
         }
         let rows = RowTable::new(&training.rows, &validation.rows);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use adaptkit_adapters::{Entry, TaskModel, TrainingPass};
 use adaptkit_compute::{AdamW, Tensor, mix};
-use adaptkit_encoder::Encoder;
+use adaptkit_encoder::{BaseDropout, Encoder};
 use serde_json::{Map, Value};
 
 use super::batches::{BatchSize, Dataset, batch, length_grouped_batches, token_batches};
@@ -211,10 +211,15 @@ pub fn train(
             let start = Instant::now();
             let robust = options.robust_drop.as_ref();
             let dropped_layers = robust.map(|drop| drop.draw(options.seed, progress.steps));
+            let key = |stream: u64| mix(options.seed ^ stream, progress.steps as u64);
             let pass = TrainingPass {
                 first_layer: dropped_layers.unwrap_or(0),
                 head_dropout: options.head_dropout,
-                key: mix(options.seed ^ DROPOUT_STREAM, progress.steps as u64),
+                base_dropout: match options.base_dropout {
+                    true => encoder.base_dropout(key(BASE_DROPOUT_STREAM)),
+                    false => BaseDropout::NONE,
+                },
+                key: key(DROPOUT_STREAM),
             };
             let loss = accumulate(encoder, model, train, picked, pass, cache.as_mut())
                 + model.add_penalty();
@@ -378,10 +383,12 @@ fn accumulate(
             (value * share, d)
         };
         let batch = batch(&data.rows, &rows);
-        let pass = TrainingPass { key: mix(pass.key, part as u64), ..pass };
+        let key = |key: u64| mix(key, part as u64);
+        let base_dropout = BaseDropout { key: key(pass.base_dropout.key), ..pass.base_dropout };
+        let pass = TrainingPass { key: key(pass.key), base_dropout, ..pass };
         let entry = match &mut cache {
             Some(cache) => cache.enter(Part::Training, &data.rows, &rows, layer),
-            None => Entry::embedded(encoder, &batch),
+            None => Entry::embedded_dropping(encoder, &batch, base_dropout),
         };
         total += model.accumulate_gradients(encoder, &batch, entry, &loss, pass);
     }
@@ -390,6 +397,9 @@ fn accumulate(
 
 /// Keeps the streams of dropout masks apart from those of the rows' order.
 const DROPOUT_STREAM: u64 = 0x6472_6f70_6f75_7421;
+
+/// The same for the base's own dropout.
+const BASE_DROPOUT_STREAM: u64 = 0x6672_6f7a_656e_2062;
 
 /// By how much `new` beats `old` in the score of this name. A score that is none loses to any.
 fn gain(name: &str, new: &Evaluation, old: &Evaluation) -> f64 {

@@ -69,6 +69,7 @@ pub(crate) fn options() -> HyperParameters {
         warmup_ratio: 0.1,
         weight_decay: 0.01,
         max_grad_norm: 1.0,
+        base_dropout: false,
         head_dropout: 0.1,
         early_stopping_patience: None,
         early_stopping_threshold: 0.0,
@@ -94,8 +95,8 @@ pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
 #[derive(Clone)]
 pub(crate) struct SmallRun {
     pub(crate) options: HyperParameters,
-    /// The golden whose base it is.
-    pub(crate) base: &'static str,
+    /// The base's directory.
+    pub(crate) base: PathBuf,
     pub(crate) preset: &'static str,
     /// The lowest layers that the adapter is left out of.
     pub(crate) left_out: usize,
@@ -108,15 +109,15 @@ pub(crate) struct SmallRun {
 
 impl SmallRun {
     pub(crate) fn new(options: HyperParameters) -> SmallRun {
-        let (base, preset) = ("bert", "pfeiffer");
+        let (base, preset) = (golden_dir("bert").join("model"), "pfeiffer");
         SmallRun { options, base, preset, left_out: 0, caching: None, file: None, rows: 3 }
     }
 
     /// To its end; `None` if the watch ended it.
     pub(crate) fn run(&self, watch: &mut Watch) -> Result<Option<Trained>, TrainingError> {
         let device = Device::cpu(None).expect("a device");
-        let base = golden_dir(self.base).join("model");
-        let mut encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
+        let mut encoder =
+            Encoder::load(&self.base, &device, Precision::F32).expect("the tiny base");
         let mut config = AdapterConfig::preset(self.preset).expect("a preset");
         config.leave_out.extend(0..self.left_out);
         let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
