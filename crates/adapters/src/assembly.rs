@@ -60,13 +60,7 @@ impl TaskModel {
             module.extras = new_extras(device, config, d, &mut random);
             modules.insert(place, Module::Bottleneck(Box::new(module)));
         }
-        let mut random = Random::new(mix(seed, u64::MAX));
-        let head_layers = (0..head.layers).map(|i| {
-            let outputs = if i + 1 == head.layers { head.outputs } else { d };
-            let weight = normal(outputs * d, HEAD_DEVIATION, &mut random);
-            linear(device, [outputs, d], &weight, &vec![0.0; outputs])
-        });
-        let head = Head::new(head_layers.collect(), head.activation);
+        let head = new_head(device, d, head, seed);
         Ok(TaskModel { adapter: Adapter::new(modules, BTreeMap::new()), head })
     }
 
@@ -220,6 +214,17 @@ fn share(
 }
 
 /// A stored head on the encoder's device.
+/// A head over hidden states [rows, d], drawn from `seed`.
+pub(crate) fn new_head(device: &Device, d: usize, shape: &HeadShape, seed: u64) -> Head {
+    let mut random = Random::new(mix(seed, u64::MAX));
+    let layers = (0..shape.layers).map(|i| {
+        let outputs = if i + 1 == shape.layers { shape.outputs } else { d };
+        let weight = normal(outputs * d, HEAD_DEVIATION, &mut random);
+        linear(device, [outputs, d], &weight, &vec![0.0; outputs])
+    });
+    Head::new(layers.collect(), shape.activation)
+}
+
 pub(crate) fn head_of(encoder: &Encoder, head: &StoredHead) -> Result<Head, AdapterError> {
     head.check_base(encoder.config().family.name(), encoder.config().hidden_size)?;
     let device = encoder.device();

@@ -107,7 +107,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let base = Base::open(&flags.model)?;
     let shape = EncoderConfig::from_dir(base.path())?;
     let layers = shape.num_hidden_layers;
-    let robust = flags.adapterdrop.apply(&RobustDraws::UpTo(None), layers, &mut config)?;
+    let robust =
+        flags.adapterdrop.apply(&RobustDraws::UpTo(None), layers, &mut config.leave_out)?;
     let workload = device.run(|| Workload::of(flags, &base, &shape, common))?;
     let start = Instant::now();
     let mut encoder = Encoder::load(base.path(), &device, precision)?;

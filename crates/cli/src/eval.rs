@@ -145,7 +145,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     if let Some(path) = &flags.plot {
         for (suffix, drops, rows) in &tables {
-            let title = format!("{}{suffix}: {rows} rows", folder.adapter.name);
+            let title = format!("{}{suffix}: {rows} rows", folder.name());
             let page = layer_drops::page(path, &title, drops.svg(&title, *rows));
             write_file(&with_suffix(path, suffix), page.as_bytes())?;
         }

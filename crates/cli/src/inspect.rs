@@ -1,8 +1,10 @@
 //! `adaptkit inspect`: what a directory holds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adaptkit::adapters::files::{ADAPTER_CONFIG, Provenance, StoredAdapter, StoredHead};
+use adaptkit::adapters::files::{
+    ADAPTER_CONFIG, Provenance, StoredAdapter, StoredFusion, StoredHead,
+};
 use adaptkit::encoder::{Checkpoint, EncoderConfig};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -23,6 +25,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let adapter = PathBuf::from(&flags.path);
     let facts = if adapter.join(ADAPTER_CONFIG).exists() {
         adapter_facts(&adapter)?
+    } else if StoredFusion::is_at(&adapter) {
+        fusion_facts(&adapter)?
     } else {
         base_facts(&resolve_model(&flags.path)?)?
     };
@@ -57,7 +61,7 @@ fn plain(text: &str) -> String {
     text.chars().map(escaped).collect()
 }
 
-fn adapter_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliError> {
+fn adapter_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
     let adapter = StoredAdapter::read(directory)?;
     let head = StoredHead::read(directory)?;
     let provenance = Provenance::read(directory)?;
@@ -83,28 +87,66 @@ fn adapter_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliE
     }
     put("base_type", json!(adapter.model.model_type));
     put("hidden_size", json!(adapter.model.hidden_size));
-    match &head {
-        None => put("head", json!("none")),
-        Some(head) => {
-            put("head", json!(head.kind.name()));
-            put("head_outputs", json!(head.outputs()));
-            put("head_parameters", json!(head.parameters()));
-            put("labels", json!(head.labels))
-        }
-    };
-    if let Some(p) = provenance {
-        put("base", json!(p.base.name));
-        put("base_fingerprint", json!(p.base.fingerprint));
-        put("task", json!(p.task));
-        put("adapterdrop", json!(p.adapterdrop));
-        put("max_length", json!(p.max_length));
-        put("metrics", json!(p.metrics));
-        put("adaptkit_version", json!(p.adaptkit_version));
-    }
+    facts.extend(head_facts(head.as_ref()));
+    facts.extend(origin_facts(provenance));
     Ok(facts)
 }
 
-fn base_facts(directory: &std::path::Path) -> Result<Map<String, Value>, CliError> {
+fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
+    let (fusion, head) = StoredFusion::read(directory)?;
+    let mut layers: Vec<usize> = fusion.attention.keys().map(|place| place.layer).collect();
+    layers.dedup();
+    let members = fusion.members.iter().map(|member| {
+        let mut sizes: Vec<usize> = member.modules.values().map(|m| m.down_bias.len()).collect();
+        sizes.dedup();
+        let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
+        format!("{} (bottleneck {})", member.name, sizes.join(" and "))
+    });
+    let facts = json!({
+        "kind": "fusion",
+        "members": members.collect::<Vec<_>>(),
+        "layers": layers,
+        "value_matrix": fusion.config.value,
+        "parameters": fusion.parameters(),
+        "member_parameters": fusion.members.iter().map(StoredAdapter::parameters).sum::<usize>(),
+        "base_type": fusion.model.model_type,
+        "hidden_size": fusion.model.hidden_size,
+    });
+    let mut facts = facts.as_object().cloned().unwrap_or_default();
+    facts.extend(head_facts(head.as_ref()));
+    facts.extend(origin_facts(Provenance::read(directory)?));
+    Ok(facts)
+}
+
+fn head_facts(head: Option<&StoredHead>) -> Map<String, Value> {
+    let facts = match head {
+        None => json!({"head": "none"}),
+        Some(head) => json!({
+            "head": head.kind.name(),
+            "head_outputs": head.outputs(),
+            "head_parameters": head.parameters(),
+            "labels": head.labels,
+        }),
+    };
+    facts.as_object().cloned().unwrap_or_default()
+}
+
+/// Where it comes from, if that was noted.
+fn origin_facts(provenance: Option<Provenance>) -> Map<String, Value> {
+    let Some(p) = provenance else { return Map::new() };
+    let facts = json!({
+        "base": p.base.name,
+        "base_fingerprint": p.base.fingerprint,
+        "task": p.task,
+        "adapterdrop": p.adapterdrop,
+        "max_length": p.max_length,
+        "metrics": p.metrics,
+        "adaptkit_version": p.adaptkit_version,
+    });
+    facts.as_object().cloned().unwrap_or_default()
+}
+
+fn base_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
     let config = EncoderConfig::from_dir(directory)?;
     let checkpoint = Checkpoint::open(directory)?;
     let stored: usize = checkpoint

@@ -9,6 +9,7 @@ mod breakdown;
 mod environment;
 mod error;
 mod eval;
+mod fuse;
 #[doc(hidden)]
 pub mod fuzzing;
 mod glue;
@@ -117,6 +118,8 @@ enum Command {
     Pull(pull::Flags),
     /// Train an adapter and a head on a task
     Train(Box<train::Flags>),
+    /// Train a fusion of adapters, and a head, on a task
+    Fuse(Box<fuse::Flags>),
     /// Score an adapter on labelled rows
     Eval(eval::Flags),
     /// Label rows with one or more adapters
@@ -138,6 +141,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Quickstart(flags) => quickstart::run(&flags, common),
         Command::Pull(flags) => pull::run(&flags, common),
         Command::Train(flags) => train::run(&flags, common),
+        Command::Fuse(flags) => fuse::run(&flags, common),
         Command::Eval(flags) => eval::run(&flags, common),
         Command::Predict(flags) => predict::run(&flags, common),
         Command::Glue(flags) => glue::run(&flags, common),

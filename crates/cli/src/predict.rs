@@ -145,7 +145,7 @@ impl Flags {
                 _ => (None, &text[..]),
             };
             let folder = TaskFolder::read(Path::new(directory))?;
-            let name = name.map_or_else(|| folder.adapter.name.clone(), str::to_owned);
+            let name = name.map_or_else(|| folder.name().to_owned(), str::to_owned);
             if folders.iter().any(|(other, _)| *other == name) {
                 return Err(CliError::usage(format!(
                     "two adapters are called {}, and the output names adapters; give one another \

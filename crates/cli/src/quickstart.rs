@@ -21,7 +21,7 @@ use crate::progress::{peak_memory_mb, seconds};
 use crate::pull::pull;
 use crate::rows;
 use crate::task_rows::TaskRows;
-use crate::train::{AdapterDrop, Plan, RobustDraws};
+use crate::train::{AdapterDrop, NewAdapter, Plan, RobustDraws, Subject};
 
 /// The SMS Spam Collection, with its attribution in data/sms_spam/README.md.
 const MESSAGES: &[u8] = include_bytes!("../../../data/sms_spam/SMSSpamCollection");
@@ -55,7 +55,9 @@ pub(crate) struct Flags {
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     use adaptkit::adapters::atomic::StagedDirectory;
     use std::io::Write;
-    StagedDirectory::check(&flags.output_dir, flags.overwrite, &crate::task_folder::own_files())?;
+    let own = crate::task_folder::own_files();
+    let names: Vec<&str> = own.iter().map(String::as_str).collect();
+    StagedDirectory::check(&flags.output_dir, flags.overwrite, &names)?;
     if resolve_model(&flags.model).is_err() {
         common.note(format_args!("1. pulling {}", flags.model));
         let id = ModelId::parse(&flags.model)?;
@@ -67,13 +69,15 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     common.note("2. training a Pfeiffer adapter on the SMS Spam Collection: spam or ham?");
     let plan = Plan {
         model: &flags.model,
-        config: AdapterConfig::preset("pfeiffer")?,
-        bottleneck: None,
+        subject: Subject::Adapter(NewAdapter {
+            config: AdapterConfig::preset("pfeiffer")?,
+            bottleneck: None,
+            shared: false,
+            layer_norms: false,
+        }),
         adapterdrop: AdapterDrop::None,
         robust_draws: RobustDraws::UpTo(None),
         caching: None,
-        share_adapter: false,
-        train_layer_norms: false,
         max_length: None,
         head_dropout: None,
         options: HyperParameters {
@@ -95,6 +99,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         },
         output_dir: &flags.output_dir,
         overwrite: flags.overwrite,
+        own,
         kept: None,
     };
     let trained = plan.run(&rows, common)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use adaptkit::adapters::TaskModel;
 use adaptkit::adapters::files::{
-    ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredHead,
+    ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredFusion, StoredHead,
 };
 use adaptkit::encoder::Encoder;
 use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold};
@@ -21,36 +21,63 @@ pub(crate) const METRICS: &str = "metrics.jsonl";
 pub(crate) const MODEL_CARD: &str = "README.md";
 
 /// Every file that a directory of ours may hold: what --overwrite may replace.
-pub(crate) fn own_files() -> Vec<&'static str> {
-    ADAPTER_DIRECTORY.into_iter().chain([RESULTS, METRICS, MODEL_CARD]).collect()
+pub(crate) fn own_files() -> Vec<String> {
+    let files = ADAPTER_DIRECTORY.into_iter().chain([RESULTS, METRICS, MODEL_CARD]);
+    files.map(str::to_owned).collect()
+}
+
+/// What sits in the encoder.
+pub(crate) enum Stored {
+    Adapter(StoredAdapter),
+    Fusion(StoredFusion),
 }
 
 /// What a directory holds.
 pub(crate) struct TaskFolder {
-    pub(crate) adapter: StoredAdapter,
+    pub(crate) stored: Stored,
     pub(crate) head: StoredHead,
     pub(crate) provenance: Option<Provenance>,
 }
 
 impl TaskFolder {
     pub(crate) fn read(directory: &Path) -> Result<TaskFolder, CliError> {
-        let adapter = StoredAdapter::read(directory)?;
-        let head = StoredHead::read(directory)?.ok_or_else(|| {
+        let (stored, head) = match StoredFusion::is_at(directory) {
+            true => {
+                let (fusion, head) = StoredFusion::read(directory)?;
+                (Stored::Fusion(fusion), head)
+            }
+            false => {
+                let adapter = StoredAdapter::read(directory)?;
+                (Stored::Adapter(adapter), StoredHead::read(directory)?)
+            }
+        };
+        let head = head.ok_or_else(|| {
             CliError::usage(format!(
                 "{} holds an adapter without a head: there is nothing to predict with; save it \
                  with its head (with_head=True in the Python library)",
                 directory.display()
             ))
         })?;
-        Ok(TaskFolder { adapter, head, provenance: Provenance::read(directory)? })
+        Ok(TaskFolder { stored, head, provenance: Provenance::read(directory)? })
+    }
+
+    /// The adapter's name, or that of a fusion's head: the task's.
+    pub(crate) fn name(&self) -> &str {
+        match &self.stored {
+            Stored::Adapter(adapter) => &adapter.name,
+            Stored::Fusion(_) => &self.head.name,
+        }
     }
 
     /// The modules, after a check that they were made for this base.
     pub(crate) fn on(&self, encoder: &Encoder, model: &str) -> Result<TaskModel, CliError> {
         if let Some(provenance) = &self.provenance {
-            provenance.check_base(&self.adapter.name, &base_reference(encoder, model))?;
+            provenance.check_base(self.name(), &base_reference(encoder, model))?;
         }
-        Ok(TaskModel::from_stored(encoder, &self.adapter, &self.head)?)
+        Ok(match &self.stored {
+            Stored::Adapter(adapter) => TaskModel::from_stored(encoder, adapter, &self.head)?,
+            Stored::Fusion(fusion) => TaskModel::from_stored_fusion(encoder, fusion, &self.head)?,
+        })
     }
 
     /// The answers that the head gives; a threshold that is asked for goes before the stored one.
@@ -58,7 +85,7 @@ impl TaskFolder {
         if threshold.is_some() && self.head.kind != HeadKind::MultiLabel {
             return Err(CliError::usage(format!(
                 "--threshold is for adapters that give sets of labels; '{}' is none",
-                self.adapter.name
+                self.name()
             )));
         }
         let stored = self.provenance.as_ref().and_then(|p| p.threshold);

@@ -5,45 +5,30 @@ mod interruption;
 mod metrics_log;
 mod model_card;
 mod plan;
+mod run_flags;
 mod run_folder;
-
-use std::path::PathBuf;
+mod subject;
 
 use adaptkit::adapters::AdapterConfig;
-use adaptkit::adapters::atomic::StagedDirectory;
 use adaptkit::adapters::config::{Initialisation, ReductionFactor};
 use adaptkit::compute::Activation;
-use adaptkit::training::run::{CacheDirectory, HyperParameters, PrefixCaching, StatePrecision};
 use clap::Args;
 
 pub(crate) use self::adapterdrop::{AdapterDrop, RobustDraws};
 pub(crate) use self::interruption::Interruption;
 pub(crate) use self::metrics_log::MetricsLog;
-pub(crate) use self::plan::Plan;
-use self::run_folder::RunFolder;
+pub(crate) use self::plan::{Plan, adapter_name};
+pub(crate) use self::run_flags::{Defaults, RunFlags};
+pub(crate) use self::subject::{NewAdapter, NewFusion, Subject};
 use crate::Common;
 use crate::error::CliError;
-use crate::size::Size;
 use crate::task_folder::own_files;
-use crate::task_rows::RowFlags;
 
 /// Flags of `adaptkit train`.
 #[derive(Args)]
 pub(crate) struct Flags {
-    /// The base: a model's directory, or the id of a pulled model
-    #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
-    /// Where the adapter and its results go
-    #[arg(long, value_name = "DIR")]
-    output_dir: PathBuf,
-    /// Replace an adapter that is in the output directory already
-    #[arg(long, alias = "overwrite-output-dir")]
-    overwrite: bool,
     #[command(flatten)]
-    rows: RowFlags,
-    /// Train on the first N rows only
-    #[arg(long, value_name = "N")]
-    max_train_samples: Option<usize>,
+    run: RunFlags,
     /// Where adapters sit: pfeiffer (seq_bn), houlsby (double_seq_bn) or parallel (par_bn)
     #[arg(
         long,
@@ -76,246 +61,26 @@ pub(crate) struct Flags {
     /// The share of the adapter's outputs that training drops
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Adapter")]
     adapter_dropout: f64,
-    /// The share of the head's inputs that training drops; the base's own by default
-    #[arg(long, value_name = "P", help_heading = "Adapter")]
-    head_dropout: Option<f32>,
-    /// Turn on the base's own dropout, as configured and as the Python library has it in training;
-    /// hidden states are then never the same twice, and none are kept between epochs
-    #[arg(long, conflicts_with = "cache_dir", help_heading = "Training")]
-    base_dropout: bool,
-    /// Leave the adapter out of the N lowest layers, where back-propagation then does not go; or
-    /// robust: out of a number drawn for each step, so that one adapter serves every N (Rücklé et
-    /// al. 2021)
-    #[arg(long, value_name = "none|N|robust", default_value_t = AdapterDrop::None, help_heading = "AdapterDrop")]
-    adapterdrop: AdapterDrop,
-    /// The most layers that robust training drops; all but the last by default
-    #[arg(
-        long,
-        value_name = "N",
-        conflicts_with = "adapterdrop_weights",
-        help_heading = "AdapterDrop"
-    )]
-    adapterdrop_max: Option<usize>,
-    /// How often robust training drops 0, 1, 2, … layers, as weights; evenly by default
-    #[arg(long, value_name = "W,…", value_delimiter = ',', help_heading = "AdapterDrop")]
-    adapterdrop_weights: Option<Vec<f64>>,
-    /// Memory for the hidden states that enter the lowest layer with an adapter, which later epochs
-    /// begin with: bytes, or a number with KB, MB or GB; 0 keeps none in memory
-    #[arg(long, value_name = "SIZE", default_value = "1GB", help_heading = "AdapterDrop")]
-    cache_budget: Size,
-    /// Keep them in this directory too, beyond the memory and for other runs on the same rows
-    #[arg(long, value_name = "DIR", help_heading = "AdapterDrop")]
-    cache_dir: Option<PathBuf>,
-    /// What the files in that directory may take; those not used for longest are removed
-    #[arg(
-        long,
-        value_name = "SIZE",
-        default_value = "10GB",
-        requires = "cache_dir",
-        help_heading = "AdapterDrop"
-    )]
-    cache_dir_budget: Size,
-    /// How training rows' states are kept: bf16, to which they are rounded from the first epoch on,
-    /// or f32, which changes no bit of the result
-    #[arg(
-        long,
-        value_enum,
-        value_name = "PRECISION",
-        default_value_t = CachePrecision::Bf16,
-        help_heading = "AdapterDrop"
-    )]
-    cache_precision: CachePrecision,
-    /// Passes over the training rows
-    #[arg(
-        long,
-        alias = "num-train-epochs",
-        value_name = "N",
-        default_value_t = 5,
-        help_heading = "Training"
-    )]
-    epochs: usize,
-    /// Rows in a batch
-    #[arg(
-        long,
-        alias = "per-device-train-batch-size",
-        value_name = "N",
-        default_value_t = 32,
-        help_heading = "Training"
-    )]
-    batch_size: usize,
-    /// The highest learning rate
-    #[arg(long, value_name = "X", default_value_t = 3e-4, help_heading = "Training")]
-    learning_rate: f32,
-    /// The share of the steps over which the learning rate grows from zero; then it falls to zero
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Training")]
-    warmup_ratio: f64,
-    /// AdamW's weight decay
-    #[arg(long, value_name = "X", default_value_t = 0.01, help_heading = "Training")]
-    weight_decay: f32,
-    /// The largest global norm of a step's gradient; 0 for any
-    #[arg(long, value_name = "X", default_value_t = 1.0, help_heading = "Training")]
-    max_grad_norm: f32,
-    /// Longer rows are cut to this many tokens; 128 by default, or what the model takes if less
-    #[arg(long, alias = "max-seq-length", value_name = "N", help_heading = "Training")]
-    max_length: Option<usize>,
-    /// Whether rows of similar length share batches
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Training")]
-    group_by_length: bool,
-    /// Tokens in a batch at most, instead of a number of rows; a longer row goes alone
-    #[arg(long, value_name = "N", conflicts_with = "batch_size", help_heading = "Training")]
-    max_batch_tokens: Option<usize>,
-    /// Batches in a step, which descends the mean loss of all their rows
-    #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
-    gradient_accumulation_steps: usize,
-    /// End the run after N epochs in a row that were not better than the best
-    #[arg(long, value_name = "N", help_heading = "Training")]
-    early_stopping_patience: Option<usize>,
-    /// By how much an epoch's score must be better to count as better there
-    #[arg(
-        long,
-        value_name = "X",
-        default_value_t = 0.0,
-        requires = "early_stopping_patience",
-        help_heading = "Training"
-    )]
-    early_stopping_threshold: f64,
-    /// Continue from the checkpoint beside the output directory, if there is one
-    #[arg(long, help_heading = "Interruptions")]
-    resume: bool,
-    /// Steps between checkpoints; there is one at every epoch's end as well
-    #[arg(long, value_name = "N", default_value_t = 500, help_heading = "Interruptions")]
-    save_steps: usize,
-    /// Steps between the lines of metrics.jsonl
-    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Interruptions")]
-    logging_steps: usize,
-    /// What weights, order and dropout are drawn from
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
-    seed: u64,
-}
-
-/// A [`StatePrecision`].
-#[derive(clap::ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum CachePrecision {
-    Bf16,
-    F32,
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    StagedDirectory::check(&flags.output_dir, flags.overwrite, &own_files())?;
-    flags.check()?;
-    let kept = RunFolder {
-        path: RunFolder::beside(&flags.output_dir),
-        resume: flags.resume,
-        save_steps: flags.save_steps,
-        logging_steps: flags.logging_steps,
-    };
-    kept.check(flags.overwrite)?;
-    let mut rows = flags.rows.read(flags.seed, common)?;
-    if let Some(most) = flags.max_train_samples {
-        let first: Vec<usize> = (0..rows.train.len().min(most)).collect();
-        rows.train = rows.train.select(&first);
-    }
-    rows.train.check_trainable(&rows.space)?;
-    let plan = Plan {
-        model: &flags.model,
+    let subject = NewAdapter {
         config: flags.adapter_config()?,
-        max_length: flags.max_length,
-        head_dropout: flags.head_dropout,
-        options: flags.hyper_parameters(),
-        output_dir: &flags.output_dir,
-        overwrite: flags.overwrite,
         bottleneck: flags.bottleneck_size,
-        adapterdrop: flags.adapterdrop,
-        robust_draws: flags.robust_draws(),
-        caching: Some(flags.caching()),
-        share_adapter: flags.share_adapter,
-        train_layer_norms: flags.train_layer_norms,
-        kept: Some(kept),
+        shared: flags.share_adapter,
+        layer_norms: flags.train_layer_norms,
     };
-    let trained = plan.run(&rows, common)?;
-    trained.say(common)
+    let defaults = Defaults { epochs: 5, learning_rate: 3e-4 };
+    flags.run.run(Subject::Adapter(subject), &defaults, own_files(), common)
 }
 
 impl Flags {
-    fn check(&self) -> Result<(), CliError> {
-        let share = |name: &str, x: f64| match (0.0..1.0).contains(&x) {
-            true => Ok(()),
-            false => {
-                Err(CliError::usage(format!("--{name} is {x}, not a share from 0 to below 1")))
-            }
-        };
-        share("adapter-dropout", self.adapter_dropout)?;
-        share("head-dropout", f64::from(self.head_dropout.unwrap_or(0.0)))?;
-        share("warmup-ratio", self.warmup_ratio)?;
-        let samples = self.max_train_samples.unwrap_or(1);
-        for (name, n) in [
-            ("epochs", self.epochs),
-            ("batch-size", self.batch_size),
-            ("max-train-samples", samples),
-            ("max-batch-tokens", self.max_batch_tokens.unwrap_or(1)),
-            ("gradient-accumulation-steps", self.gradient_accumulation_steps),
-            ("early-stopping-patience", self.early_stopping_patience.unwrap_or(1)),
-            ("save-steps", self.save_steps),
-            ("logging-steps", self.logging_steps),
-        ] {
-            if n == 0 {
-                return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
-            }
-        }
-        for (name, given) in [
-            ("adapterdrop-max", self.adapterdrop_max.is_some()),
-            ("adapterdrop-weights", self.adapterdrop_weights.is_some()),
-        ] {
-            if given && self.adapterdrop != AdapterDrop::Robust {
-                let message = format!("--{name} is for --adapterdrop robust");
-                return Err(CliError::usage(message));
-            }
-        }
-        if self.cache_dir.is_some() && self.adapterdrop == AdapterDrop::None {
-            let message = "--cache-dir is for --adapterdrop N or robust: without it there is \
-                           nothing below the adapter to keep";
-            return Err(CliError::usage(message));
-        }
-        let threshold = self.early_stopping_threshold;
-        if !(threshold.is_finite() && threshold >= 0.0) {
-            let message = format!(
-                "--early-stopping-threshold is {threshold}, it must be a number not below 0"
-            );
-            return Err(CliError::usage(message));
-        }
-        for (name, x) in [
-            ("learning-rate", self.learning_rate),
-            ("weight-decay", self.weight_decay),
-            ("max-grad-norm", self.max_grad_norm),
-        ] {
-            if !(x.is_finite() && x >= 0.0) {
-                let message = format!("--{name} is {x}, it must be a number not below 0");
-                return Err(CliError::usage(message));
-            }
-        }
-        Ok(())
-    }
-
-    fn robust_draws(&self) -> RobustDraws {
-        match &self.adapterdrop_weights {
-            Some(weights) => RobustDraws::Weighted(weights.clone()),
-            None => RobustDraws::UpTo(self.adapterdrop_max),
-        }
-    }
-
-    fn caching(&self) -> PrefixCaching {
-        let directory = self
-            .cache_dir
-            .as_ref()
-            .map(|path| CacheDirectory { path: path.clone(), budget: self.cache_dir_budget.bytes });
-        let precision = match self.cache_precision {
-            CachePrecision::Bf16 => StatePrecision::Bf16,
-            CachePrecision::F32 => StatePrecision::F32,
-        };
-        PrefixCaching { precision, memory: self.cache_budget.bytes, directory }
-    }
-
     fn adapter_config(&self) -> Result<AdapterConfig, CliError> {
+        let dropout = self.adapter_dropout;
+        if !(0.0..1.0).contains(&dropout) {
+            let message = format!("--adapter-dropout is {dropout}, not a share from 0 to below 1");
+            return Err(CliError::usage(message));
+        }
         let mut config = AdapterConfig::preset(&self.adapter)?;
         if let Some(factor) = self.reduction_factor {
             config.reduction_factor = ReductionFactor::Uniform(factor);
@@ -334,25 +99,5 @@ impl Flags {
         }
         config.dropout = self.adapter_dropout;
         Ok(config)
-    }
-
-    fn hyper_parameters(&self) -> HyperParameters {
-        HyperParameters {
-            epochs: self.epochs,
-            batch_size: self.batch_size,
-            max_batch_tokens: self.max_batch_tokens,
-            gradient_accumulation_steps: self.gradient_accumulation_steps,
-            early_stopping_patience: self.early_stopping_patience,
-            early_stopping_threshold: self.early_stopping_threshold,
-            learning_rate: self.learning_rate,
-            warmup_ratio: self.warmup_ratio,
-            weight_decay: self.weight_decay,
-            max_grad_norm: self.max_grad_norm,
-            head_dropout: self.head_dropout.unwrap_or(0.0),
-            base_dropout: self.base_dropout,
-            group_by_length: self.group_by_length,
-            robust_drop: None,
-            seed: self.seed,
-        }
     }
 }

@@ -69,6 +69,24 @@ impl StoredFusion {
         names.join(",")
     }
 
+    /// Numbers that training changes.
+    pub fn parameters(&self) -> usize {
+        let parts = self.attention.values().flat_map(StoredAttention::parts);
+        parts.map(|(_, values)| values.len()).sum()
+    }
+
+    /// Leaves members and attention out of these layers.
+    pub fn leave_out(&mut self, layers: &BTreeSet<usize>) {
+        self.attention.retain(|place, _| !layers.contains(&place.layer));
+        for member in &mut self.members {
+            member.config.leave_out.extend(layers);
+            // One that all layers share is kept under its lowest layer, in use or not.
+            if !member.shared {
+                member.modules.retain(|place, _| !layers.contains(&place.layer));
+            }
+        }
+    }
+
     /// Whether a directory holds a fusion's setup.
     pub fn is_at(directory: &Path) -> bool {
         directory.join(ADAPTER_SETUP).exists()

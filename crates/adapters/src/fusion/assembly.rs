@@ -7,7 +7,7 @@ use adaptkit_encoder::{Encoder, Place, Site};
 
 use super::{Attention, Fusion, Member};
 use crate::adapter::Adapter;
-use crate::assembly::{head_of, linear, normal};
+use crate::assembly::{HeadShape, head_of, linear, new_head, normal};
 use crate::bottleneck::Form;
 use crate::classifier::TaskModel;
 use crate::config::{FusionConfig, Scaling};
@@ -66,18 +66,21 @@ impl TaskModel {
         fusion: &StoredFusion,
         head: &StoredHead,
     ) -> Result<TaskModel, AdapterError> {
-        let places = check_members(encoder, &fusion.members)?;
-        let mut modules = BTreeMap::new();
-        for place in places {
-            let attention = fusion
-                .attention
-                .get(&place)
-                .ok_or_else(|| AdapterError::NoAttention { name: fusion.name(), place })?;
-            let module = place_of(encoder, fusion, place, attention);
-            modules.insert(place, Module::Fusion(Box::new(module)));
-        }
-        let adapter = Adapter::new(modules, BTreeMap::new());
-        Ok(TaskModel { adapter, head: head_of(encoder, head)? })
+        Ok(TaskModel { adapter: modules_of(encoder, fusion)?, head: head_of(encoder, head)? })
+    }
+
+    /// A fusion with a new head, drawn from `seed`.
+    ///
+    /// # Errors
+    /// As for [`TaskModel::from_stored_fusion`].
+    pub fn fused(
+        encoder: &Encoder,
+        fusion: &StoredFusion,
+        head: &HeadShape,
+        seed: u64,
+    ) -> Result<TaskModel, AdapterError> {
+        let head = new_head(encoder.device(), encoder.config().hidden_size, head, seed);
+        Ok(TaskModel { adapter: modules_of(encoder, fusion)?, head })
     }
 
     /// The fusion's numbers for its files, `from` being what it was made of.
@@ -96,6 +99,20 @@ impl TaskModel {
         }
         stored
     }
+}
+
+/// A fusion's modules by place.
+fn modules_of(encoder: &Encoder, fusion: &StoredFusion) -> Result<Adapter, AdapterError> {
+    let mut modules = BTreeMap::new();
+    for place in check_members(encoder, &fusion.members)? {
+        let attention = fusion
+            .attention
+            .get(&place)
+            .ok_or_else(|| AdapterError::NoAttention { name: fusion.name(), place })?;
+        let module = place_of(encoder, fusion, place, attention);
+        modules.insert(place, Module::Fusion(Box::new(module)));
+    }
+    Ok(Adapter::new(modules, BTreeMap::new()))
 }
 
 /// The module of a member at a place.

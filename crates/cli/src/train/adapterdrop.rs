@@ -1,9 +1,9 @@
 //! `--adapterdrop`: the lowest layers that a training leaves the adapter out of.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use adaptkit::adapters::AdapterConfig;
 use adaptkit::training::run::RobustDrop;
 
 use crate::error::CliError;
@@ -53,13 +53,13 @@ pub(crate) enum RobustDraws {
 }
 
 impl AdapterDrop {
-    /// Leaves the dropped layers out of the adapter; what robust training draws from, for an encoder
-    /// of `layers` layers.
+    /// Adds the dropped layers to those that are left out; what robust training draws from, for an
+    /// encoder of `layers` layers.
     pub(crate) fn apply(
         self,
         draws: &RobustDraws,
         layers: usize,
-        config: &mut AdapterConfig,
+        left_out: &mut BTreeSet<usize>,
     ) -> Result<Option<RobustDrop>, CliError> {
         let check = |flag: &str, most: usize| match most < layers {
             true => Ok(()),
@@ -73,7 +73,7 @@ impl AdapterDrop {
             AdapterDrop::None => Ok(None),
             AdapterDrop::Layers(n) => {
                 check("adapterdrop", n)?;
-                config.leave_out.extend(0..n);
+                left_out.extend(0..n);
                 Ok(None)
             }
             AdapterDrop::Robust => {

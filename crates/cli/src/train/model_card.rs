@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::adapterdrop::AdapterDrop;
+use super::subject::Begun;
 
 /// What a card tells.
 pub(super) struct ModelCard<'a> {
@@ -12,11 +13,8 @@ pub(super) struct ModelCard<'a> {
     pub(super) base: &'a str,
     pub(super) task: Option<&'a str>,
     pub(super) labels: &'a [String],
-    /// The adapter's configuration under the library's names.
-    pub(super) config: &'a Value,
+    pub(super) subject: &'a Begun,
     pub(super) adapterdrop: AdapterDrop,
-    pub(super) share_adapter: bool,
-    pub(super) train_layer_norms: bool,
     /// The run's hyper-parameters.
     pub(super) training: &'a Map<String, Value>,
     /// The run's results.
@@ -35,8 +33,17 @@ impl ModelCard<'_> {
             plain(self.name)
         );
         let count = |name: &str| self.results.get(name).and_then(Value::as_u64).unwrap_or(0);
+        let (what, part) = match self.subject {
+            Begun::Adapter { .. } => ("A bottleneck adapter".to_owned(), "adapter"),
+            Begun::Fusion(_) => {
+                let members = self.subject.members();
+                let members: Vec<String> =
+                    members.iter().map(|m| format!("`{}`", code(m))).collect();
+                (format!("An AdapterFusion of {}", members.join(", ")), "fusion")
+            }
+        };
         card += &format!(
-            "A bottleneck adapter and a head for the frozen encoder `{}`{}, trained with \
+            "{what} and a head for the frozen encoder `{}`{}, trained with \
              Adaptkit {}: {} trained parameters beside the encoder's {}",
             code(self.base),
             self.task.map(|task| format!(", for the task `{}`", code(task))).unwrap_or_default(),
@@ -44,21 +51,26 @@ impl ModelCard<'_> {
             count("trained_parameters"),
             count("base_parameters"),
         );
-        if self.share_adapter {
+        let (shared, layer_norms) = match self.subject {
+            Begun::Adapter { shared, layer_norms, .. } => (*shared, *layer_norms),
+            Begun::Fusion(_) => (false, false),
+        };
+        if shared {
             card += "; all layers share one adapter (`shared_adapter.safetensors`)";
         }
-        if self.train_layer_norms {
+        if layer_norms {
             card += "; the encoder's layer norms were trained too (`layer_norms.safetensors`)";
         }
         card += ".\n";
         card += &match self.adapterdrop {
             AdapterDrop::None => String::new(),
             AdapterDrop::Layers(n) => {
-                format!("\nAdapterDrop: the lowest {n} layers have no adapter.\n")
+                format!("\nAdapterDrop: the lowest {n} layers have no {part}.\n")
             }
-            AdapterDrop::Robust => "\nAdapterDrop: trained to work without the adapters of any \
-                 number of the lowest layers (robust).\n"
-                .to_owned(),
+            AdapterDrop::Robust => format!(
+                "\nAdapterDrop: trained to work without the {part}s of any number of the lowest \
+                 layers (robust).\n"
+            ),
         };
         if !self.labels.is_empty() {
             let shown: Vec<String> =
@@ -76,16 +88,21 @@ impl ModelCard<'_> {
         }
         card += "\n## Use\n\n```sh\n";
         card += "adaptkit predict --model BASE --adapter DIRECTORY --input texts.txt\n```\n\n";
-        if !self.share_adapter {
-            card += "With Python's `adapters` library: `model.load_adapter(DIRECTORY, \
-                     use_safetensors=True)`.\n";
+        if !shared {
+            let call = match self.subject {
+                Begun::Adapter { .. } => "load_adapter",
+                Begun::Fusion(_) => "load_adapter_setup",
+            };
+            card += &format!(
+                "With Python's `adapters` library: `model.{call}(DIRECTORY, use_safetensors=True)`.\n"
+            );
         }
         card += "\n## Training\n\n| setting | value |\n|---|---|\n";
         for (name, value) in self.training {
             card += &format!("| {name} | {} |\n", shown(value));
         }
-        let config = serde_json::to_string_pretty(self.config).unwrap_or_default();
-        card + "\nThe adapter's configuration:\n\n```json\n" + &config + "\n```\n"
+        let config = serde_json::to_string_pretty(&self.subject.config()).unwrap_or_default();
+        card + "\nThe " + part + "'s configuration:\n\n```json\n" + &config + "\n```\n"
     }
 }
 
@@ -117,6 +134,7 @@ fn code(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use adaptkit::adapters::AdapterConfig;
     use serde_json::json;
 
     #[test]
@@ -124,17 +142,18 @@ mod tests {
         let results = json!({"eval_accuracy": 0.5, "eval_runtime": 1.0, "eval_loss": 0.25,
             "trained_parameters": 7, "base_parameters": 100});
         let training = json!({"epochs": 3, "learning_rate": 5e-5});
-        let config = json!({"reduction_factor": 16.0});
+        let config = AdapterConfig::preset("pfeiffer").expect("a preset");
+        let subject =
+            |shared, layer_norms| Begun::Adapter { config: config.clone(), shared, layer_norms };
+        let plain = subject(false, false);
         let labels = ["a`b".to_owned(), "c\nd".to_owned()];
         let mut card = ModelCard {
             name: "na\nme",
             base: "some/\"base\"",
             task: Some("rte"),
             labels: &labels,
-            config: &config,
+            subject: &plain,
             adapterdrop: AdapterDrop::Layers(5),
-            share_adapter: false,
-            train_layer_norms: false,
             training: training.as_object().expect("an object"),
             results: results.as_object().expect("an object"),
         };
@@ -147,15 +166,15 @@ mod tests {
             "Labels: `a'b`, `c d`.",
             "| eval_accuracy | 0.5 |",
             "| learning_rate | 0.00005 |",
-            "\"reduction_factor\": 16.0",
+            "\"reduction_factor\": 16,",
             "use_safetensors=True",
         ] {
             assert!(text.contains(wanted), "{wanted:?} in {text}");
         }
         assert!(!text.contains("eval_runtime"));
-        (card.train_layer_norms, card.adapterdrop) = (true, AdapterDrop::Robust);
+        let shared = subject(true, true);
+        (card.subject, card.adapterdrop) = (&shared, AdapterDrop::Robust);
         assert!(card.text().contains("(robust)"));
-        card.share_adapter = true;
         assert!(card.text().contains("shared_adapter.safetensors"));
         assert!(!card.text().contains("use_safetensors=True"));
         assert!(card.text().contains("layer_norms.safetensors"));

@@ -1,11 +1,12 @@
 //! A run from rows to the output directory.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
-use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
-use adaptkit::compute::{Activation, Precision};
+use adaptkit::adapters::{HeadShape, TaskModel};
+use adaptkit::compute::Activation;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
 use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, PrefixCaching, train};
@@ -16,12 +17,13 @@ use super::interruption::Interruption;
 use super::metrics_log::MetricsLog;
 use super::model_card::ModelCard;
 use super::run_folder::RunFolder;
+use super::subject::{Begun, Subject};
 use crate::Common;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
 use crate::rows;
-use crate::task_folder::{METRICS, MODEL_CARD, RESULTS, base_reference, own_files};
+use crate::task_folder::{METRICS, MODEL_CARD, RESULTS, base_reference};
 use crate::task_rows::TaskRows;
 
 /// Tokens of the longest row, unless asked otherwise.
@@ -30,19 +32,13 @@ const DEFAULT_LENGTH: usize = 128;
 /// A run without its rows.
 pub(crate) struct Plan<'a> {
     pub(crate) model: &'a str,
-    pub(crate) config: AdapterConfig,
-    /// The bottleneck's size, where it is asked for instead of a factor.
-    pub(crate) bottleneck: Option<usize>,
-    /// The layers that the adapter is left out of.
+    pub(crate) subject: Subject,
+    /// The layers that it is left out of.
     pub(crate) adapterdrop: AdapterDrop,
     /// What robust training draws from.
     pub(crate) robust_draws: RobustDraws,
     /// The room for what enters the lowest layer with an adapter, if it is to be kept.
     pub(crate) caching: Option<PrefixCaching>,
-    /// Whether all layers use one adapter.
-    pub(crate) share_adapter: bool,
-    /// Whether the base's layer norms are trained too.
-    pub(crate) train_layer_norms: bool,
     /// 128 by default, or what the model takes if that is less.
     pub(crate) max_length: Option<usize>,
     /// The base's own by default.
@@ -50,6 +46,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) options: HyperParameters,
     pub(crate) output_dir: &'a Path,
     pub(crate) overwrite: bool,
+    /// What the output directory may hold, to be replaced.
+    pub(crate) own: Vec<String>,
     /// Where the run is kept while it is under way, if it is to survive interruptions.
     pub(crate) kept: Option<RunFolder>,
 }
@@ -74,8 +72,9 @@ impl Plan<'_> {
         let precision = common.precision(&device);
         let mut encoder = Encoder::load(&directory, &device, precision)?;
         let layers = encoder.config().num_hidden_layers;
+        let mut left_out = BTreeSet::new();
         self.options.robust_drop =
-            self.adapterdrop.apply(&self.robust_draws, layers, &mut self.config)?;
+            self.adapterdrop.apply(&self.robust_draws, layers, &mut left_out)?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
         let longest = encoder.config().longest_row();
         let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));
@@ -87,20 +86,15 @@ impl Plan<'_> {
         };
         let (train_set, validation) =
             (data("training", &rows.train)?, data("validation", &rows.validation)?);
-        if let Some(size) = self.bottleneck {
-            self.config = self.config.with_bottleneck(encoder.config().hidden_size, size)?;
-        }
         let dropout = self.head_dropout.unwrap_or(encoder.config().hidden_dropout_prob);
         self.options.head_dropout = dropout;
         let head =
             HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
-        let mut model = TaskModel::new(&encoder, &self.config, &head, self.options.seed)?;
-        if self.share_adapter {
-            model.share_across_layers(&encoder, &self.config)?;
-        }
-        if self.train_layer_norms {
-            model.train_layer_norms(&encoder);
-        }
+        let (family, width) = (encoder.config().family.name(), encoder.config().hidden_size);
+        let reference = ModelReference::new(family, self.model, width)?;
+        let seed = self.options.seed;
+        let (mut model, begun) =
+            self.subject.begin(&encoder, (self.model, &reference), &head, &left_out, seed)?;
         encoder.prepare_backward(model.adapter.lowest())?;
         let (trained, base) = (model.parameters(), encoder.parameters());
         common.note(format_args!(
@@ -128,7 +122,9 @@ impl Plan<'_> {
         let mut progress = TrainingProgress::new(common.quiet, log, interruption.clone());
         let answers = (&rows.space, rows.metrics);
         let sets = (&train_set, &validation);
-        let facts = self.facts(precision);
+        let mut facts = begun.facts();
+        facts.insert("precision".into(), format!("{precision:?}").into());
+        facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
         let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts));
         let keeping = keeping.as_ref();
         let (options, caching) = (&self.options, self.caching.as_ref());
@@ -146,23 +142,12 @@ impl Plan<'_> {
             }
         };
         let results = self.results(&outcome, validation.len(), trained, base);
-        self.write(&encoder, &model, rows, &results)?;
+        self.write(&encoder, &model, (&begun, &reference), rows, &results)?;
         if let Some(kept) = &self.kept {
             kept.remove()?;
         }
         let output_dir = self.output_dir.to_owned();
         Ok(Trained { outcome, encoder, tokenizer, model, results, max_length, output_dir })
-    }
-
-    /// What the result's bits depend on and the loop does not see.
-    fn facts(&self, precision: Precision) -> Map<String, Value> {
-        let mut facts = Map::new();
-        facts.insert("adapter".into(), self.config.to_json());
-        facts.insert("share_adapter".into(), self.share_adapter.into());
-        facts.insert("train_layer_norms".into(), self.train_layer_norms.into());
-        facts.insert("precision".into(), format!("{precision:?}").into());
-        facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
-        facts
     }
 
     /// The results under the names that the Hugging Face trainer uses.
@@ -205,22 +190,21 @@ impl Plan<'_> {
         &self,
         encoder: &Encoder,
         model: &TaskModel,
+        (begun, reference): (&Begun, &ModelReference),
         rows: &TaskRows,
         results: &Map<String, Value>,
     ) -> Result<(), CliError> {
-        let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own_files())?;
+        let own: Vec<&str> = self.own.iter().map(String::as_str).collect();
+        let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own)?;
         let name = adapter_name(self.output_dir);
-        let config = encoder.config();
-        let reference = ModelReference::new(config.family.name(), self.model, config.hidden_size)?;
-        model.stored_adapter(&name, &self.config, &reference).write(staged.path())?;
         let labels = rows.space.labels().map(|map| map.names().to_vec());
         let kind = match rows.space.kind() {
             AnswerKind::LabelSet => HeadKind::MultiLabel,
             AnswerKind::Class | AnswerKind::Value => HeadKind::Classification,
         };
         let dropout = f64::from(self.options.head_dropout);
-        let head = model.stored_head(&name, kind, labels.clone(), dropout, &reference);
-        head.write(staged.path())?;
+        let head = model.stored_head(&name, kind, labels.clone(), dropout, reference);
+        begun.write(model, reference, &head, staged.path())?;
         let metrics = results.iter().filter(|(name, _)| name.starts_with("eval_"));
         let training = serde_json::to_value(&self.options).ok();
         let provenance = Provenance {
@@ -242,10 +226,8 @@ impl Plan<'_> {
             base: self.model,
             task: rows.name.as_deref(),
             labels: &provenance.labels,
-            config: &self.config.to_json(),
+            subject: begun,
             adapterdrop: self.adapterdrop,
-            share_adapter: self.share_adapter,
-            train_layer_norms: self.train_layer_norms,
             training: &provenance.training,
             results,
         };
@@ -261,7 +243,7 @@ impl Plan<'_> {
 }
 
 /// An adapter is called as its directory.
-fn adapter_name(directory: &Path) -> String {
+pub(crate) fn adapter_name(directory: &Path) -> String {
     let name = std::path::absolute(directory).ok();
     let name = name.as_deref().and_then(|path| path.file_name()).map(|n| n.to_string_lossy());
     // These would read as separators in the names of tensors, or are refused in names.
