@@ -1,6 +1,6 @@
-"""Loads an adapter that adaptkit trained with the Python `adapters` library and compares logits.
+"""Loads an adapter, or a fusion, that adaptkit trained with the Python `adapters` library and compares logits.
 
-Usage: python adapter.py MODEL_DIR ADAPTER_DIR PREDICTIONS.jsonl, where the predictions come from
+Usage: python adapter.py MODEL_DIR DIR PREDICTIONS.jsonl, where the predictions come from
 `adaptkit predict --raw-scores --input TEXTS.txt` and TEXTS.txt lies beside them.
 """
 
@@ -17,8 +17,11 @@ texts = (pathlib.Path(predictions).parent / "TEXTS.txt").read_text().splitlines(
 ours = [list(json.loads(line)["scores"].values()) for line in open(predictions)]
 tokenizer = AutoTokenizer.from_pretrained(model_dir)
 model = AutoAdapterModel.from_pretrained(model_dir)
-name = model.load_adapter(adapter_dir, use_safetensors=True)
-model.set_active_adapters(name)
+if (pathlib.Path(adapter_dir) / "adapter_setup.json").exists():
+    model.load_adapter_setup(adapter_dir, set_active=True, use_safetensors=True)
+else:
+    name = model.load_adapter(adapter_dir, use_safetensors=True)
+    model.set_active_adapters(name)
 model.eval()
 worst = 0.0
 with torch.inference_mode():

@@ -6,10 +6,11 @@ use std::process::Command;
 
 use adaptkit_testkit::golden_dir;
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "docs/training.md",
     "docs/adapterdrop.md",
+    "docs/fusion.md",
     "docs/prediction.md",
     "docs/files.md",
     "docs/models.md",
