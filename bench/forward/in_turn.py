@@ -47,6 +47,7 @@ def command_of(arguments, name):
         instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
         return [arguments.adaptkit, "bench", "--precision", dtype, "--json", "--quiet", *common, *rows(arguments, True), *instructions]
     command = [sys.executable, PEER, "--system", own, "--dtype", dtype, *common, *rows(arguments, False)]
+    command += ["--exports", arguments.exports] if arguments.exports else []
     return command + (["--train"] if arguments.train and own == "torch" else [])
 
 
@@ -67,6 +68,7 @@ def main():
     parser.add_argument("--cache", metavar="none|warm", help="ours")
     parser.add_argument("--tasks", type=int)
     parser.add_argument("--results", help="a file of JSON lines to add to, and to count all of")
+    parser.add_argument("--exports", help="a directory for the peers' ONNX files, which are made once")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

@@ -134,17 +134,22 @@ def onnx_times(arguments, config, batches):
     import onnxruntime
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    random = arguments.model in SHAPES
-    base = BertModel(config, add_pooling_layer=False) if random else BertModel.from_pretrained(arguments.model, add_pooling_layer=False)
     names = ["ids", "mask", "types"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.onnx")
+
+    def export(path):
+        random = arguments.model in SHAPES
+        base = BertModel(config, add_pooling_layer=False) if random else BertModel.from_pretrained(arguments.model, add_pooling_layer=False)
         axes = {name: {0: "rows", 1: "tokens"} for name in names}
         torch.onnx.export(base.eval(), batches[0], path, input_names=names, output_names=["hidden"], dynamic_axes=axes, opset_version=17, dynamo=False)
-        if arguments.dtype == "int8":
-            quantised = os.path.join(folder, "int8.onnx")
-            quantize_dynamic(path, quantised, weight_type=QuantType.QInt8)
-            path = quantised
+
+    with tempfile.TemporaryDirectory() as folder:
+        folder = arguments.exports or folder
+        stem = os.path.join(folder, os.path.basename(os.path.normpath(arguments.model)))
+        path = f"{stem}.{arguments.dtype}.onnx"
+        if not os.path.exists(path):
+            export(f"{stem}.f32.onnx")
+            if arguments.dtype == "int8":
+                quantize_dynamic(f"{stem}.f32.onnx", path, weight_type=QuantType.QInt8)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = arguments.threads
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -170,6 +175,7 @@ def main():
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--exports", help="a directory for ONNX files, which are made once")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--adapterdrop", default="none", help="none, a number of lowest layers without adapters, or robust")
     parser.add_argument("--tasks", type=int, default=0, help="adapters on every row: Parallel, and one by one")

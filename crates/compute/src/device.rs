@@ -26,7 +26,7 @@ const MOST_THREADS: usize = 4096;
 
 impl Device {
     /// The names that [`Device::cpu_with_instructions`] knows, those that need the least first.
-    pub const INSTRUCTION_SETS: [&str; 6] = Isa::NAMES;
+    pub const INSTRUCTION_SETS: [&str; 7] = Isa::NAMES;
 
     /// The CPU with its fastest instruction set and `threads` threads, or as many as it has cores.
     ///

@@ -2,7 +2,7 @@
 
 use adaptkit_kernels::Precision;
 use adaptkit_kernels::elementwise;
-use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
+use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product, ProductPair};
 use adaptkit_kernels::optimiser::{self, AdamW, Moments};
 
 use crate::{Activation, Device, Tensor};
@@ -125,6 +125,34 @@ impl FrozenLinear {
         keep: bool,
     ) -> (Tensor, Option<Tensor>) {
         activated(x, &self.forward, Some(&self.bias), activation, keep)
+    }
+
+    /// second(f(y)), for the layer that follows in a feed-forward sub-layer; nothing is kept for a
+    /// backward pass.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn forward_pair(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        second: &FrozenLinear,
+    ) -> Tensor {
+        if !self.device.run(|| ProductPair::pays(x.rows())) {
+            return second.forward(&self.forward_activated(x, activation, false).0);
+        }
+        let mut out = self.device.uninitialised(x.rows(), second.outputs());
+        let pair = ProductPair {
+            left: matrix(x),
+            first: &self.forward,
+            first_bias: &self.bias,
+            activation,
+            second: &second.forward,
+            second_bias: &second.bias,
+            out: out.values_mut(),
+        };
+        self.device.run(|| pair.run());
+        out
     }
 
     /// d_x ← d_x + d·W, for d [rows, outputs] at y.

@@ -98,11 +98,13 @@ impl Layer {
         let sum = SubLayerEnd { x, residual: &residual, norm, offsets: at.asking };
         let (hidden, attention_end) = end(place, sum, sites, keep);
         drop(residual);
-        let keep = depth >= Depth::Attention;
-        let (wide, up) = self.up.forward_activated(&hidden, self.activation, keep);
-        let mut x = self.down.forward(&wide);
+        let (mut x, up) = if depth >= Depth::Attention {
+            let (wide, up) = self.up.forward_activated(&hidden, self.activation, true);
+            (self.down.forward(&wide), up)
+        } else {
+            (self.up.forward_pair(&hidden, self.activation, &self.down), None)
+        };
         x.dropout(output);
-        drop(wide);
         let place = Place { layer: at.index, site: Site::Output };
         let keep = depth >= Depth::Output;
         let norm = &self.output_norm;

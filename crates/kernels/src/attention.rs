@@ -2,8 +2,9 @@
 //!
 //! dropout(softmax(Q·Kᵀ/√w + bias))·V for each row of a batch and each head of width w (Vaswani et al.
 //! 2017, §3.2.1). The rows' tokens lie end to end; nothing is padded. The products run on the
-//! packed kernels, a head at a time on one thread, so that its scores stay in the cache; the
-//! backward pass computes them anew from Q and K, and nothing but those is kept.
+//! packed kernels, a head at a time on one thread, for a block of queries after another, so that
+//! its scores stay in the first-level cache; the soft-max's division is left to the result. The
+//! backward pass computes the probabilities anew from Q and K, and nothing but those is kept.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use crate::elementary;
 use crate::elementwise::Dropout;
 use crate::isa::Isa;
 use crate::matrix::{MatrixRef, PackedMatrix, Product};
-use crate::parallel::{self, Shared};
+use crate::parallel::{self, Shared, even_parts};
 use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -58,25 +59,47 @@ impl<'a> HeadsMut<'a> {
         starts.map(|start| HeadsMut { data, stride, start, span })
     }
 
+    /// Where this head's numbers of the first of these tokens begin.
+    fn start_of(&self, (tokens, first, width): (&Range<usize>, usize, usize)) -> usize {
+        assert!(first + width <= self.span, "a head beyond its result");
+        let start = tokens.start * self.stride + self.start + first;
+        let end = start + (tokens.len() - 1) * self.stride + width;
+        assert!(end <= self.data.len(), "a result is smaller than its tokens");
+        start
+    }
+
     /// This head of these tokens ← left·right.
     ///
     /// # Safety
     /// No other task may touch them.
     unsafe fn multiply(
         &self,
-        (tokens, first, width): (&Range<usize>, usize, usize),
+        place: (&Range<usize>, usize, usize),
         left: MatrixRef<'_>,
         right: &PackedMatrix,
     ) {
-        assert!(first + width <= self.span, "a head beyond its result");
-        let first = tokens.start * self.stride + self.start + first;
-        let end = first + (tokens.len() - 1) * self.stride + width;
-        assert!(end <= self.data.len(), "a result is smaller than its tokens");
+        let start = self.start_of(place);
+        let (tokens, _, width) = place;
         assert_eq!([left.shape()[0], right.shape()[1]], [tokens.len(), width]);
         // SAFETY: in bounds by the assertions, alone by the contract.
         unsafe {
-            let to = self.data.pointer().add(first);
+            let to = self.data.pointer().add(start);
             Product::run_serial_to(left, right, to, self.stride);
+        }
+    }
+
+    /// This head of each of these tokens ← itself times the token's number of `by`.
+    ///
+    /// # Safety
+    /// No other task may touch them.
+    unsafe fn scale(&self, isa: Isa, place: (&Range<usize>, usize, usize), by: &[f32]) {
+        let start = self.start_of(place);
+        let (tokens, _, width) = place;
+        for (t, by) in (0..tokens.len()).zip(by) {
+            let start = start + t * self.stride;
+            // SAFETY: alone by the contract.
+            let row = unsafe { self.data.part(start..start + width) };
+            dispatch(isa, Scale { row, by: *by });
         }
     }
 }
@@ -118,9 +141,12 @@ pub struct Operands<'a> {
     pub values: Heads<'a>,
 }
 
+/// Queries whose scores are computed at once: two tiles of the widest kernel.
+const QUERY_BLOCK: usize = 28;
+
 #[derive(Default)]
 struct Scratch {
-    packed: Option<PackedMatrix>,
+    packed: Option<[PackedMatrix; 2]>,
     scores: Vec<f32>,
     gradients: Vec<f32>,
 }
@@ -135,16 +161,29 @@ impl Attention<'_> {
     /// # Panics
     /// If offsets or layouts do not fit the data.
     pub fn forward(&self, isa: Isa, from: Operands<'_>, out: HeadsMut<'_>) {
-        self.each_head(isa, |scratch, packed, queries, keys, head| {
+        self.each_head(isa, |scratch, [packed_k, packed_v], queries, keys, head| {
             let q = self.head(from.queries, &queries, head);
-            let k = self.head(from.keys, &keys, head);
-            let v = self.head(from.values, &keys, head);
-            let p = self.probabilities(isa, [q, k], head, packed, &mut scratch.scores);
-            self.drop_some(p, &queries, head);
-            let p = MatrixRef::row_major(p, [queries.len(), keys.len()]);
-            packed.repack(v);
-            // SAFETY: this task alone has this row's queries and this head.
-            unsafe { out.multiply((&queries, head * self.width, self.width), p, packed) };
+            packed_k.repack(self.head(from.keys, &keys, head).transposed());
+            packed_v.repack(self.head(from.values, &keys, head));
+            for block in even_parts(queries.len(), queries.len().div_ceil(QUERY_BLOCK)) {
+                let p = first(&mut scratch.scores, block.len() * keys.len());
+                multiply(q.rows(block.clone()), packed_k, p);
+                let mut inverse_sums = [0.0; QUERY_BLOCK];
+                for ((query, row), inverse) in
+                    block.clone().zip(p.chunks_exact_mut(keys.len())).zip(&mut inverse_sums)
+                {
+                    *inverse = self.exponentials(isa, row, query, head);
+                }
+                let tokens = queries.start + block.start..queries.start + block.end;
+                self.drop_some(p, &tokens, head);
+                let p = MatrixRef::row_major(p, [block.len(), keys.len()]);
+                let place = (&tokens, head * self.width, self.width);
+                // SAFETY: this task alone has this row's queries and this head.
+                unsafe {
+                    out.multiply(place, p, packed_v);
+                    out.scale(isa, place, &inverse_sums);
+                }
+            }
         });
     }
 
@@ -160,7 +199,7 @@ impl Attention<'_> {
         gradients: [HeadsMut<'_>; 3],
     ) {
         let [d_queries, d_keys, d_values] = gradients;
-        self.each_head(isa, |scratch, packed, queries, keys, head| {
+        self.each_head(isa, |scratch, [packed, _], queries, keys, head| {
             let q = self.head(from.queries, &queries, head);
             let k = self.head(from.keys, &keys, head);
             let v = self.head(from.values, &keys, head);
@@ -211,7 +250,9 @@ impl Attention<'_> {
     fn each_head(
         &self,
         isa: Isa,
-        f: impl Fn(&mut Scratch, &mut PackedMatrix, Range<usize>, Range<usize>, usize) + Sync + Send,
+        f: impl Fn(&mut Scratch, &mut [PackedMatrix; 2], Range<usize>, Range<usize>, usize)
+        + Sync
+        + Send,
     ) {
         let rows = self.query_offsets.len().saturating_sub(1);
         assert_eq!(self.key_offsets.len(), self.query_offsets.len(), "rows of queries and keys");
@@ -224,8 +265,8 @@ impl Attention<'_> {
             }
             SCRATCH.with_borrow_mut(|scratch| {
                 let mut packed = match scratch.packed.take() {
-                    Some(packed) if packed.isa() == isa => packed,
-                    _ => PackedMatrix::empty(isa),
+                    Some(packed) if packed[0].isa() == isa => packed,
+                    _ => [PackedMatrix::empty(isa), PackedMatrix::empty(isa)],
                 };
                 f(scratch, &mut packed, queries, keys, head);
                 scratch.packed = Some(packed);
@@ -253,14 +294,25 @@ impl Attention<'_> {
         packed.repack(k.transposed());
         multiply(q, packed, scores);
         for (query, row) in scores.chunks_exact_mut(keys).enumerate() {
-            let bias = self.relative_bias.map(|b| {
-                assert!(query < b.reach && keys <= b.reach, "a row longer than the bias");
-                let first = head * (2 * b.reach - 1) + b.reach - 1 - query;
-                &b.table[first..first + keys]
-            });
-            dispatch(isa, Softmax { row, scale: self.scale(), bias });
+            let by = self.exponentials(isa, row, query, head);
+            dispatch(isa, Scale { row, by });
         }
         scores
+    }
+
+    /// row ← exp(z − max z) for z = row/√w + bias, the scores of a row's `query`; returns the inverse of
+    /// their sum, with which they are probabilities.
+    fn exponentials(&self, isa: Isa, row: &mut [f32], query: usize, head: usize) -> f32 {
+        let keys = row.len();
+        let bias = self.relative_bias.map(|b| {
+            assert!(query < b.reach && keys <= b.reach, "a row longer than the bias");
+            let first = head * (2 * b.reach - 1) + b.reach - 1 - query;
+            &b.table[first..first + keys]
+        });
+        match bias {
+            None => dispatch(isa, Exponentials::<false> { row, scale: self.scale(), bias: &[] }),
+            Some(bias) => dispatch(isa, Exponentials::<true> { row, scale: self.scale(), bias }),
+        }
     }
 }
 
@@ -280,38 +332,41 @@ fn multiply(left: MatrixRef<'_>, right: &PackedMatrix, to: &mut [f32]) {
     unsafe { Product::run_serial_to(left, right, to.as_mut_ptr(), columns) }
 }
 
-/// row ← softmax(row·scale + bias), with scale > 0.
-struct Softmax<'a> {
+/// row ← exp(z − max z) for z = row·scale + bias, with scale > 0; the bias counts if `BIASED`. Returns
+/// the inverse of the sum.
+struct Exponentials<'a, const BIASED: bool> {
     row: &'a mut [f32],
     scale: f32,
-    bias: Option<&'a [f32]>,
+    bias: &'a [f32],
 }
 
-impl Kernel for Softmax<'_> {
-    type Output = ();
+impl<const BIASED: bool> Kernel for Exponentials<'_, BIASED> {
+    type Output = f32;
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(self, s: S) -> f32 {
         let n = self.row.len();
-        let (at, whole) = (self.row.as_mut_ptr(), n / S::LANES * S::LANES);
+        assert!(!BIASED || self.bias.len() == n, "a bias of another length");
+        let (at, bias, whole) =
+            (self.row.as_mut_ptr(), self.bias.as_ptr(), n / S::LANES * S::LANES);
         let (scale, rest) = (s.splat(self.scale), n - whole);
+        // The last, partial vector, filled up with −∞, which exp takes to 0.
         let mut tail = [f32::NEG_INFINITY; 64];
         debug_assert!(S::LANES <= tail.len());
-        // SAFETY: offsets stay under n, the length of the row and of the bias; the last, partial
-        // vector is kept in `tail`, filled up with −∞, which exp takes to 0.
+        // SAFETY: offsets stay under n, the length of the row and of the bias, if it counts.
         unsafe {
             let mut largest = s.splat(f32::NEG_INFINITY);
             for i in (0..whole).step_by(S::LANES) {
                 let mut z = s.mul(s.load(at.add(i)), scale);
-                if let Some(bias) = self.bias {
-                    z = s.add(z, s.load(bias.as_ptr().add(i)));
+                if BIASED {
+                    z = s.add(z, s.load(bias.add(i)));
+                    s.store(at.add(i), z);
                 }
-                s.store(at.add(i), z);
                 largest = s.max(largest, z);
             }
             if rest > 0 {
                 let mut z = s.mul(s.load_part(at.add(whole), rest), scale);
-                if let Some(bias) = self.bias {
-                    z = s.add(z, s.load_part(bias.as_ptr().add(whole), rest));
+                if BIASED {
+                    z = s.add(z, s.load_part(bias.add(whole), rest));
                 }
                 s.store_part(tail.as_mut_ptr(), z, rest);
                 largest = s.max(largest, s.load(tail.as_ptr()));
@@ -319,21 +374,44 @@ impl Kernel for Softmax<'_> {
             let largest = s.splat(s.largest(largest));
             let mut sum = s.splat(0.0);
             for i in (0..whole).step_by(S::LANES) {
-                let e = elementary::exp(s, s.sub(s.load(at.add(i)), largest));
+                let mut z = s.load(at.add(i));
+                if !BIASED {
+                    z = s.mul(z, scale);
+                }
+                let e = elementary::exp(s, s.sub(z, largest));
                 s.store(at.add(i), e);
                 sum = s.add(sum, e);
             }
             if rest > 0 {
                 let e = elementary::exp(s, s.sub(s.load(tail.as_ptr()), largest));
-                s.store(tail.as_mut_ptr(), e);
+                s.store_part(at.add(whole), e, rest);
                 sum = s.add(sum, e);
             }
-            let inverse = s.splat(1.0 / s.sum(sum));
+            1.0 / s.sum(sum)
+        }
+    }
+}
+
+/// row ← row·by.
+struct Scale<'a> {
+    row: &'a mut [f32],
+    by: f32,
+}
+
+impl Kernel for Scale<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (n, at) = (self.row.len(), self.row.as_mut_ptr());
+        let (whole, by) = (n / S::LANES * S::LANES, s.splat(self.by));
+        // SAFETY: offsets stay under n.
+        unsafe {
             for i in (0..whole).step_by(S::LANES) {
-                s.store(at.add(i), s.mul(s.load(at.add(i)), inverse));
+                s.store(at.add(i), s.mul(s.load(at.add(i)), by));
             }
-            if rest > 0 {
-                s.store_part(at.add(whole), s.mul(s.load(tail.as_ptr()), inverse), rest);
+            if whole < n {
+                let x = s.load_part(at.add(whole), n - whole);
+                s.store_part(at.add(whole), s.mul(x, by), n - whole);
             }
         }
     }

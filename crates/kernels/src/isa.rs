@@ -23,21 +23,23 @@ pub(crate) enum Kind {
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16,
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    Amx,
 }
 
 impl Isa {
     /// The names of all instruction sets that kernels are written for, those that need the
     /// least first.
-    pub const NAMES: [&'static str; 6] =
-        ["portable", "avx2", "avx2-vnni", "avx512", "avx512-vnni", "avx512-bf16"];
+    pub const NAMES: [&'static str; 7] =
+        ["portable", "avx2", "avx2-vnni", "avx512", "avx512-vnni", "avx512-bf16", "amx"];
 
     /// The instruction set of this CPU whose products are the fastest. Where the dot product of
-    /// bf16 is slower than two multiply-adds in single precision (Intel's CPUs, as measured), that
-    /// is one without it.
+    /// bf16 in vectors is slower than two multiply-adds in single precision (Intel's CPUs, as
+    /// measured), that is one with matrix tiles, or without either.
     pub fn detect() -> Isa {
         let available = Isa::available().into_iter();
-        let mut fast = available.filter(|isa| !isa.has_bf16() || bf16_dots_are_fast());
-        fast.next_back().unwrap_or(Isa(Kind::Portable))
+        let fast = |isa: &Isa| isa.has_tiles() || !isa.has_bf16() || bf16_dots_are_fast();
+        available.filter(fast).next_back().unwrap_or(Isa(Kind::Portable))
     }
 
     /// Every instruction set of this CPU that kernels are written for, those that need the least
@@ -60,6 +62,8 @@ impl Isa {
             found.extend(vnni.then_some(Isa(Kind::Avx512Vnni)));
             let bf16 = vnni && is_x86_feature_detected!("avx512bf16");
             found.extend(bf16.then_some(Isa(Kind::Avx512Bf16)));
+            #[cfg(target_os = "linux")]
+            found.extend((bf16 && crate::arch::amx::is_usable()).then_some(Isa(Kind::Amx)));
         }
         found
     }
@@ -74,6 +78,15 @@ impl Isa {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16 => true,
+            _ => self.has_tiles(),
+        }
+    }
+
+    /// Whether products of bf16 and of 8-bit integers run on matrix tiles.
+    pub fn has_tiles(self) -> bool {
+        match self.0 {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Kind::Amx => true,
             _ => false,
         }
     }
@@ -92,6 +105,8 @@ impl Isa {
             Kind::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Bf16 => "avx512-bf16",
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Kind::Amx => "amx",
         }
     }
 }

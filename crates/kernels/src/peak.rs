@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::isa::Isa;
 use crate::matrix::format::{self, Format, Sums};
+use crate::matrix::tile::matrix_tile_loop;
 use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
-use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
+use crate::simd::{Kernel, NativeBf16, NativeTiles, Simd, dispatch, dispatch_i8};
 
 /// Runs `iterations` rounds of independent multiply-adds in registers on every thread of the pool,
 /// of the kind that products in this precision are made of, and returns the operations done: two
@@ -15,13 +16,21 @@ use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
 pub fn multiply_add_loop(isa: Isa, precision: Precision, iterations: usize) -> f64 {
     let done = AtomicU64::new(0);
     parallel::for_each(parallel::threads(), |_| {
-        let operations = match precision {
-            Precision::F32 => dispatch(isa, Loop::<format::F32>(iterations, PhantomData)),
-            Precision::Bf16 => match NativeBf16::of(isa) {
+        let operations = match (precision, NativeTiles::of(isa)) {
+            (Precision::F32, _) => dispatch(isa, Loop::<format::F32>(iterations, PhantomData)),
+            (Precision::Bf16, Some(tiles)) => {
+                tiles.run(TileLoop::<format::TiledBf16>(iterations, PhantomData))
+            }
+            (Precision::Bf16, None) => match NativeBf16::of(isa) {
                 Some(native) => native.run(Loop::<format::Bf16>(iterations, PhantomData)),
                 None => dispatch(isa, Loop::<format::WidenedBf16>(iterations, PhantomData)),
             },
-            Precision::Int8 => dispatch_i8(isa, Loop::<format::Int8>(iterations, PhantomData)),
+            (Precision::Int8, Some(tiles)) => {
+                tiles.run(TileLoop::<format::TiledInt8>(iterations, PhantomData))
+            }
+            (Precision::Int8, None) => {
+                dispatch_i8(isa, Loop::<format::Int8>(iterations, PhantomData))
+            }
         };
         done.fetch_add(operations, Ordering::Relaxed);
     });
@@ -51,6 +60,19 @@ impl<F: Format> Loop<F> {
         }
         std::hint::black_box(sums);
         (self.0 * CHAINS * S::LANES * F::PER_WORD / F::PARTS * 2) as u64
+    }
+}
+
+/// The loop of formats that are multiplied in matrix tiles.
+struct TileLoop<F>(usize, PhantomData<F>);
+
+impl<F: Format> Kernel for TileLoop<F> {
+    type Output = u64;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> u64 {
+        // SAFETY: inside of `NativeTiles::run`.
+        let multiply_adds = unsafe { matrix_tile_loop::<F>(self.0) };
+        (multiply_adds * F::PER_WORD * 2) as u64
     }
 }
 
@@ -105,9 +127,12 @@ mod tests {
             let f32s = multiply_add_loop(isa, Precision::F32, 10);
             let threads = parallel::threads() as f64;
             assert!(f32s > 0.0 && f32s % (threads * 10.0 * 12.0 * 2.0) == 0.0, "{isa}");
-            let pairs = if isa.has_bf16() { 2.0 } else { 1.0 };
+            // A round of tiles is four products of 16 × 16 × 16 words, one of vectors 24 of 16 words.
+            let round = if isa.has_tiles() { 4.0 * 4096.0 / (24.0 * 16.0) } else { 1.0 };
+            let pairs = if isa.has_bf16() { 2.0 * round } else { 1.0 };
             assert_eq!(multiply_add_loop(isa, Precision::Bf16, 10), pairs * f32s, "{isa}");
-            assert_eq!(multiply_add_loop(isa, Precision::Int8, 10), 4.0 * f32s, "{isa}");
+            let quads = 4.0 * round;
+            assert_eq!(multiply_add_loop(isa, Precision::Int8, 10), quads * f32s, "{isa}");
         }
     }
 }

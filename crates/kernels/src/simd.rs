@@ -6,9 +6,12 @@
 //! value is a proof that its instructions may be used: only `dispatch` makes one, from an [`Isa`].
 
 use crate::arch::Portable;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use crate::arch::amx;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{avx2, avx512};
 use crate::isa::{Isa, Kind};
+use crate::precision::bf16_bits;
 
 /// The operations of one instruction set on vectors of [`Simd::LANES`] single-precision numbers.
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
@@ -45,6 +48,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn prefetch(self, from: *const f32);
     /// The same, into the second-level cache only.
     fn prefetch_far(self, from: *const f32);
+    /// Hints that the memory at `to` will be written to soon; any address is allowed.
+    fn prefetch_to_write(self, to: *mut f32) {
+        self.prefetch(to);
+    }
 
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
     fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
@@ -95,6 +102,23 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// those of `a` signed with [`Simd::I8_OFFSET`] added.
     fn dot_i8(self, sum: Self::Words, a: Self::Words, b: Self::Words) -> Self::Words;
 
+    /// The numbers rounded to bf16, ties to even, to `LANES` halves of words. Numbers under the
+    /// least normal one may become zero.
+    /// # Safety
+    /// `LANES` halves must be writable at `to`.
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, a: Self::F32) {
+        let mut numbers = [0.0; 16];
+        debug_assert!(Self::LANES <= numbers.len());
+        // SAFETY: the numbers hold a vector, and the caller vouches for `to`.
+        unsafe {
+            self.store(numbers.as_mut_ptr(), a);
+            for (i, x) in numbers[..Self::LANES].iter().enumerate() {
+                *to.add(i) = bf16_bits(*x);
+            }
+        }
+    }
+
     /// The low byte of each word, to `LANES` bytes.
     /// # Safety
     /// `LANES` bytes must be writable at `to`.
@@ -124,6 +148,9 @@ pub(crate) fn dispatch<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Kind::Avx512 | Kind::Avx512Vnni | Kind::Avx512Bf16 => unsafe { avx512::run(kernel) },
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        // SAFETY: as above.
+        Kind::Amx => unsafe { avx512::run(kernel) },
     }
 }
 
@@ -148,6 +175,29 @@ impl NativeBf16 {
     }
 }
 
+/// Proof of matrix tiles, for the formats that are multiplied by them.
+#[derive(Clone, Copy)]
+pub(crate) struct NativeTiles(());
+
+impl NativeTiles {
+    /// The proof, if `isa` has tiles.
+    pub(crate) fn of(isa: Isa) -> Option<NativeTiles> {
+        isa.has_tiles().then_some(NativeTiles(()))
+    }
+
+    /// Runs a kernel that uses tiles. On the thread that it runs on they are set up to be whole:
+    /// sixteen rows of 64 bytes.
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        // SAFETY: an `Isa` that has tiles exists only where the CPU has them and the system lets
+        // this process use them.
+        return unsafe { amx::run(kernel) };
+        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+        kernel.run(Portable)
+    }
+}
+
 /// Runs a kernel that uses [`Simd::dot_i8`].
 #[inline]
 pub(crate) fn dispatch_i8<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
@@ -158,6 +208,9 @@ pub(crate) fn dispatch_i8<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Kind::Avx512Vnni | Kind::Avx512Bf16 => unsafe { avx512::run_vnni(kernel) },
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        // SAFETY: as above.
+        Kind::Amx => unsafe { avx512::run_vnni(kernel) },
         _ => dispatch(isa, kernel),
     }
 }

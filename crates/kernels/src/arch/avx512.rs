@@ -37,6 +37,15 @@ pub(crate) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(PhantomData::<Bf16>))
 }
 
+/// What [`run_bf16`] gives its kernel, for 8-bit integers of tiles.
+///
+/// # Safety
+/// As for [`run_bf16`].
+#[inline(always)]
+pub(crate) unsafe fn tiled() -> Avx512<Tiled> {
+    Avx512(PhantomData)
+}
+
 /// The bytes 0, 2, … as integers of sixteen bits.
 #[inline(always)]
 unsafe fn even(x: __m512i) -> __m512i {
@@ -60,6 +69,24 @@ pub(crate) trait Dots: Copy + Send + Sync + 'static {
         let s = Avx512(PhantomData::<Widening>);
         let sum = s.mul_add(s.upper_bf16(a), s.upper_bf16(b), sum);
         s.mul_add(s.lower_bf16(a), s.lower_bf16(b), sum)
+    }
+
+    /// # Safety
+    /// The CPU must have the instructions of this implementation, and sixteen halves of words must
+    /// be writable at `to`.
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u16, a: __m512) {
+        unsafe {
+            let bits = _mm512_castps_si512(a);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounding = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+            let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, rounding));
+            // A quiet bit for NaN, as in `bf16_bits`.
+            let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a);
+            let quiet = _mm512_or_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(0x40));
+            let halves = _mm512_mask_blend_epi32(nan, rounded, quiet);
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(halves));
+        }
     }
 
     /// # Safety
@@ -107,6 +134,38 @@ impl Dots for Bf16 {
             _mm512_dpbf16_ps(sum, a, transmute::<__m512i, __m512bh>(b))
         }
     }
+
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u16, a: __m512) {
+        // SAFETY: both types are 32 bytes of any value.
+        unsafe {
+            let halves = transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(a));
+            _mm256_storeu_si256(to.cast(), halves);
+        }
+    }
+}
+
+/// An instruction for each, whose words of 8-bit integers tiles take too.
+#[derive(Clone, Copy)]
+pub(crate) struct Tiled;
+
+impl Dots for Tiled {
+    const I8_OFFSET: u8 = Vnni::I8_OFFSET;
+
+    #[inline(always)]
+    unsafe fn bf16(sum: __m512, a: __m512i, b: __m512i) -> __m512 {
+        unsafe { Bf16::bf16(sum, a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(to: *mut u16, a: __m512) {
+        unsafe { Bf16::store_bf16(to, a) }
+    }
+
+    #[inline(always)]
+    unsafe fn i8(sum: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        unsafe { Vnni::i8(sum, a, b) }
+    }
 }
 
 #[inline(always)]
@@ -150,6 +209,10 @@ impl<D: Dots> Simd for Avx512<D> {
     #[inline(always)]
     fn prefetch_far(self, from: *const f32) {
         unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) }
+    }
+    #[inline(always)]
+    fn prefetch_to_write(self, to: *mut f32) {
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(to.cast()) }
     }
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
@@ -253,6 +316,10 @@ impl<D: Dots> Simd for Avx512<D> {
             let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
             _mm512_castsi512_ps(_mm512_and_si512(a, high))
         }
+    }
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut u16, a: __m512) {
+        unsafe { D::store_bf16(to, a) }
     }
     #[inline(always)]
     unsafe fn store_low_bytes(self, to: *mut u8, a: __m512) {

@@ -1,5 +1,7 @@
 //! What each instruction set brings: its vectors and the shape of its matrix tile.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -4,6 +4,7 @@
 //! and on the left (copied block by block), how a word of each adds to a sum, and how a sum
 //! becomes a number.
 
+use super::tile::{self, Tile};
 use crate::precision::{Int8Range, Int8Scale, bf16_bits};
 use crate::simd::Simd;
 
@@ -47,6 +48,10 @@ pub(crate) trait Sums: 'static {
 
     fn zero<S: Simd>(s: S) -> Self::Of<S>;
 
+    /// # Safety
+    /// `LANES` sums must be readable at `from`.
+    unsafe fn load<S: Simd>(s: S, from: *const u32) -> Self::Of<S>;
+
     /// The scales of vector `vector` of the panel.
     ///
     /// # Safety
@@ -78,6 +83,12 @@ impl Sums for Numbers {
     }
 
     #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const u32) -> S::F32 {
+        // SAFETY: the caller's contract.
+        unsafe { s.load(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn column_scales<S: Simd>(s: S, _: Scales, _: usize) -> ColumnScales<S> {
         ColumnScales::none(s)
     }
@@ -103,6 +114,12 @@ impl Sums for Integers {
     #[inline(always)]
     fn zero<S: Simd>(s: S) -> S::Words {
         s.splat_word(0)
+    }
+
+    #[inline(always)]
+    unsafe fn load<S: Simd>(s: S, from: *const u32) -> S::Words {
+        // SAFETY: the caller's contract.
+        unsafe { s.load_words(from) }
     }
 
     #[inline(always)]
@@ -139,6 +156,14 @@ pub(crate) type SumsOf<F, S> = <<F as Format>::Sums as Sums>::Of<S>;
 pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// Numbers in a word of the right matrix.
     const PER_WORD: usize;
+    /// Words of the depth that a tile runs over before its sums go back to memory, at most. Longer
+    /// blocks mean fewer round trips of the sums, and more of a panel to stream from the
+    /// second-level cache, which is faster than the tile consumes it.
+    const DEPTH: usize = 384;
+    /// Words that the depth comes in: it is filled up with zeros to a multiple.
+    const DEPTH_STEP: usize = 1;
+    /// Rows that the inner loop computes at once, those that do not exist with the others.
+    const ROW_STEP: usize = 1;
     /// Words of the left rows that meet a word of the right matrix, each a part of it.
     const PARTS: usize = 1;
     /// What the products are summed in.
@@ -161,12 +186,28 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// A word of the right matrix, of PER_WORD consecutive numbers of a column with this scale.
     fn right_word(values: [f32; 4], scale: Int8Scale) -> u32;
 
-    /// The words of a part of a left row, and what they stand for. What is beyond the row's end in
-    /// the last word meets zeros on the right and may be any finite number.
+    /// The words of a part of a left row, and what they stand for. What is beyond the row's end
+    /// meets zeros on the right and may be any finite number.
     ///
     /// # Panics
     /// If `words` do not hold `row`.
     fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale;
+
+    /// Rows of a tile at most.
+    fn tile_rows<S: Simd>() -> usize {
+        S::TILE_ROWS
+    }
+
+    /// Computes a tile.
+    ///
+    /// # Safety
+    /// As for [`tile::in_registers`], with [`Format::tile_rows`] rows at most, and for formats of matrix
+    /// tiles inside of [`NativeTiles::run`](crate::simd::NativeTiles::run).
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
+        // SAFETY: the caller's contract.
+        unsafe { tile::in_registers::<S, Self>(s, rows, vectors, tile) }
+    }
 }
 
 /// A word is a number.
@@ -175,6 +216,7 @@ pub(crate) struct F32;
 
 impl Format for F32 {
     const PER_WORD: usize = 1;
+    const DEPTH: usize = 768;
     type Sums = Numbers;
 
     #[inline(always)]
@@ -215,13 +257,22 @@ impl Format for Bf16 {
     }
 
     #[inline(always)]
-    fn left_words<S: Simd>(_: S, row: &[f32], words: &mut [u32]) -> LeftScale {
-        let (pairs, rest) = row.as_chunks::<2>();
-        for ([first, second], word) in pairs.iter().zip(&mut *words) {
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale {
+        assert!(row.len() <= 2 * words.len());
+        let whole = row.len() / S::LANES * S::LANES;
+        let (from, to) = (row.as_ptr(), words.as_mut_ptr().cast::<u16>());
+        // SAFETY: `row` holds so many whole vectors, and `words` as many halves.
+        unsafe {
+            for at in (0..whole).step_by(S::LANES) {
+                s.store_bf16(to.add(at), s.load(from.add(at)));
+            }
+        }
+        let (pairs, last) = row[whole..].as_chunks::<2>();
+        for ([first, second], word) in pairs.iter().zip(&mut words[whole / 2..]) {
             *word = u32::from(bf16_bits(*first)) | u32::from(bf16_bits(*second)) << 16;
         }
-        if let [last] = rest {
-            words[pairs.len()] = u32::from(bf16_bits(*last));
+        if let [last] = last {
+            words[row.len() / 2] = u32::from(bf16_bits(*last));
         }
         LeftScale::default()
     }
@@ -305,5 +356,79 @@ impl Format for Int8 {
             }
         }
         LeftScale { scale: range.scale, zero: range.zero(S::I8_OFFSET) }
+    }
+}
+
+/// As [`Bf16`], multiplied in matrix tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct TiledBf16;
+
+impl Format for TiledBf16 {
+    const PER_WORD: usize = Bf16::PER_WORD;
+    const DEPTH_STEP: usize = 16;
+    const ROW_STEP: usize = 16;
+    type Sums = Numbers;
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::F32) -> S::F32 {
+        Bf16::multiply_add(s, a, b, sum)
+    }
+
+    #[inline(always)]
+    fn right_word(values: [f32; 4], scale: Int8Scale) -> u32 {
+        Bf16::right_word(values, scale)
+    }
+
+    #[inline(always)]
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale {
+        let used = row.len().div_ceil(2);
+        words[used..].fill(0);
+        Bf16::left_words(s, row, &mut words[..used])
+    }
+
+    fn tile_rows<S: Simd>() -> usize {
+        tile::MATRIX_TILE_ROWS
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
+        // SAFETY: the caller's contract.
+        unsafe { tile::in_matrix_tiles::<S, Self>(s, rows, vectors, tile) }
+    }
+}
+
+/// As [`Int8`], multiplied in matrix tiles.
+#[derive(Clone, Copy)]
+pub(crate) struct TiledInt8;
+
+impl Format for TiledInt8 {
+    const PER_WORD: usize = Int8::PER_WORD;
+    const DEPTH_STEP: usize = 16;
+    const ROW_STEP: usize = 16;
+    type Sums = Integers;
+
+    #[inline(always)]
+    fn multiply_add<S: Simd>(s: S, a: S::Words, b: S::Words, sum: S::Words) -> S::Words {
+        Int8::multiply_add(s, a, b, sum)
+    }
+
+    #[inline(always)]
+    fn right_word(values: [f32; 4], scale: Int8Scale) -> u32 {
+        Int8::right_word(values, scale)
+    }
+
+    #[inline(always)]
+    fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale {
+        Int8::left_words(s, row, words)
+    }
+
+    fn tile_rows<S: Simd>() -> usize {
+        tile::MATRIX_TILE_ROWS
+    }
+
+    #[inline(always)]
+    unsafe fn tile<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
+        // SAFETY: the caller's contract.
+        unsafe { tile::in_matrix_tiles::<S, Self>(s, rows, vectors, tile) }
     }
 }

@@ -18,10 +18,13 @@
 
 pub(crate) mod format;
 mod packed;
+mod pair;
 mod product;
-mod tile;
+pub(crate) mod tile;
 
+use format::Format;
 pub use packed::PackedMatrix;
+pub use pair::ProductPair;
 pub use product::{Epilogue, Output, Product};
 
 /// A read-only view of a matrix [rows, columns] with arbitrary strides.
@@ -71,18 +74,29 @@ impl<'a> MatrixRef<'a> {
         }
     }
 
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn rows(self, rows: std::ops::Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows beyond a matrix");
+        let start = (rows.start * self.row_stride).min(self.data.len());
+        MatrixRef { data: &self.data[start..], rows: rows.len(), ..self }
+    }
+
     /// [rows, columns]
     pub fn shape(&self) -> [usize; 2] {
         [self.rows, self.columns]
     }
 }
 
-/// Words of B's depth that a tile runs over before its sums go back to memory. Longer blocks mean fewer
-/// round trips of the sums; 384 × two vectors of a panel are 48 KiB in AVX-512, which stream from
-/// the second-level cache faster than the tile consumes them.
-const DEPTH_BLOCK: usize = 384;
+/// Words that a depth of k numbers takes, filled up to whole steps.
+fn depth_words<F: Format>(k: usize) -> usize {
+    k.div_ceil(F::PER_WORD).next_multiple_of(F::DEPTH_STEP)
+}
 
-/// Cuts a depth of k words into blocks of nearly equal size of at most [`DEPTH_BLOCK`].
-fn depth_blocks(k: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
-    crate::parallel::even_parts(k, k.div_ceil(DEPTH_BLOCK))
+/// Cuts a depth of so many words into blocks of nearly equal size of at most [`Format::DEPTH`].
+fn depth_blocks<F: Format>(words: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
+    let parts = crate::parallel::even_parts(words / F::DEPTH_STEP, words.div_ceil(F::DEPTH));
+    parts.map(|steps| steps.start * F::DEPTH_STEP..steps.end * F::DEPTH_STEP)
 }

@@ -1,16 +1,20 @@
 //! The packed form of the right-hand matrix of a product.
 
 use super::format::{self, Format};
-use super::{MatrixRef, depth_blocks};
+use super::{MatrixRef, depth_blocks, depth_words};
 use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
 use crate::precision::{Int8Scale, Precision};
 use crate::simd::{Kernel, Simd, dispatch};
 
-/// A cache line, so that the panels' vectors never straddle two.
+/// A cache line, so that the vectors of panels and of copied rows never straddle two.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct CacheLine([u32; 16]);
+pub(super) struct CacheLine([u32; 16]);
+
+impl CacheLine {
+    pub(super) const ZERO: CacheLine = CacheLine([0; 16]);
+}
 
 /// A matrix [k, n] in the order in which the product's inner loop reads it.
 ///
@@ -50,7 +54,7 @@ pub(super) fn panel(n: usize, lanes: usize, index: usize) -> Panel {
 }
 
 /// Numbers in a vector of the instruction set.
-fn lanes(isa: Isa) -> usize {
+pub(super) fn lanes(isa: Isa) -> usize {
     struct Ask;
     impl Kernel for Ask {
         type Output = usize;
@@ -90,10 +94,12 @@ impl PackedMatrix {
 
     /// Packs `b` [k, n] in place of what was there, into the same memory where it is large enough.
     pub fn repack(&mut self, b: MatrixRef<'_>) {
-        match self.precision {
-            Precision::F32 => self.repack_as::<format::F32>(b),
-            Precision::Bf16 => self.repack_as::<format::Bf16>(b),
-            Precision::Int8 => self.repack_as::<format::Int8>(b),
+        match (self.precision, self.isa.has_tiles()) {
+            (Precision::F32, _) => self.repack_as::<format::F32>(b),
+            (Precision::Bf16, false) => self.repack_as::<format::Bf16>(b),
+            (Precision::Bf16, true) => self.repack_as::<format::TiledBf16>(b),
+            (Precision::Int8, false) => self.repack_as::<format::Int8>(b),
+            (Precision::Int8, true) => self.repack_as::<format::TiledInt8>(b),
         }
     }
 
@@ -101,7 +107,7 @@ impl PackedMatrix {
         let lanes = lanes(self.isa);
         (self.k, self.n) = (b.rows, b.columns);
         let padded = padded_columns(self.n, lanes);
-        let words = self.k.div_ceil(F::PER_WORD);
+        let words = depth_words::<F>(self.k);
         if self.precision == Precision::Int8 {
             self.measure_columns(b, padded);
         }
@@ -110,11 +116,11 @@ impl PackedMatrix {
             self.lines = Vec::with_capacity(length);
             prefer_huge_pages(&mut self.lines);
         }
-        self.lines.resize((words * padded).div_ceil(16), CacheLine([0; 16]));
+        self.lines.resize((words * padded).div_ceil(16), CacheLine::ZERO);
         let mut lines = std::mem::take(&mut self.lines);
         let out = words_mut(&mut lines);
         let mut at = 0;
-        for depth in depth_blocks(words) {
+        for depth in depth_blocks::<F>(words) {
             for index in 0..panel_count(b.columns, lanes) {
                 let panel = panel(b.columns, lanes, index);
                 let width = panel.vectors * lanes;
@@ -171,8 +177,7 @@ impl PackedMatrix {
     }
 
     pub(super) fn words(&self) -> &[u32] {
-        // SAFETY: a CacheLine is sixteen words without padding.
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.lines.len() * 16) }
+        words_of(&self.lines)
     }
 
     /// The scales of columns, empty unless of 8-bit integers.
@@ -186,7 +191,12 @@ impl PackedMatrix {
     }
 }
 
-fn words_mut(lines: &mut [CacheLine]) -> &mut [u32] {
+pub(super) fn words_of(lines: &[CacheLine]) -> &[u32] {
+    // SAFETY: a CacheLine is sixteen words without padding.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 16) }
+}
+
+pub(super) fn words_mut(lines: &mut [CacheLine]) -> &mut [u32] {
     let len = lines.len() * 16;
     // SAFETY: a CacheLine is sixteen words without padding.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }
@@ -241,6 +251,7 @@ fn pack_words<F: Format>(
             let scale = Int8Scale::of_scale(scales.get(n).copied().unwrap_or_default());
             for word in part.clone() {
                 let mut values = [0.0; 4];
+                // No rows for a word that only fills up the depth.
                 let rows = word * F::PER_WORD..b.rows.min((word + 1) * F::PER_WORD);
                 for (value, row) in values.iter_mut().zip(rows) {
                     *value = b.data[row * b.row_stride + from];

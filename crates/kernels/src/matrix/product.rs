@@ -5,13 +5,14 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::format::{self, Format, LeftScale, Scales};
-use super::packed::{padded_columns, panel, panel_count};
-use super::tile::{self, Start, Tile, left_stride};
-use super::{MatrixRef, PackedMatrix, depth_blocks};
+use super::packed::{CacheLine, lanes, padded_columns, panel, panel_count, words_mut, words_of};
+use super::tile::{Start, Tile, left_stride};
+use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
+use crate::memory::prefer_huge_pages;
 use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
-use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
+use crate::simd::{Kernel, NativeBf16, NativeTiles, Simd, dispatch, dispatch_i8};
 
 /// What is done to the sums z [m, n] of a product before they leave the cache.
 pub enum Epilogue<'a> {
@@ -60,8 +61,7 @@ impl<'a> Product<'a> {
         if m == 0 || n == 0 {
             return;
         }
-        let isa = self.right.isa();
-        let plan = dispatch(isa, MakePlan { m, n });
+        let plan = Plan::new(m, self.right);
         let shared = self.share();
         parallel::for_each(plan.tasks(), |task| {
             let (rows, panels) = plan.task(task);
@@ -71,6 +71,17 @@ impl<'a> Product<'a> {
                 RunBlock { product: &shared, rows, panels, left }.dispatch();
             });
         });
+    }
+
+    /// Computes the product on the calling thread.
+    ///
+    /// # Panics
+    /// As [`Product::run`].
+    pub(super) fn run_serial(self) {
+        let [m, n] = self.check();
+        if m > 0 && n > 0 {
+            self.share().run_serial(m);
+        }
     }
 
     /// left·right on the calling thread, to rows `stride` apart from `out` on.
@@ -88,7 +99,7 @@ impl<'a> Product<'a> {
         assert_eq!(k, right_k, "the depths of a product");
         assert!(right.precision() == Precision::F32 || left.column_stride == 1);
         if m > 0 && n > 0 {
-            let product = &SharedProduct {
+            let product = SharedProduct {
                 left: left.data.as_ptr(),
                 left_strides: [left.row_stride, left.column_stride],
                 k,
@@ -100,11 +111,7 @@ impl<'a> Product<'a> {
                 accumulate: false,
                 epilogue: SharedEpilogue::None,
             };
-            LEFT.with_borrow_mut(|left| {
-                for rows in even_parts(m, m.div_ceil(ROW_BLOCK)) {
-                    RunBlock { product, rows, panels: 0..usize::MAX, left }.dispatch();
-                }
-            });
+            product.run_serial(m);
         }
     }
 
@@ -168,6 +175,17 @@ struct SharedProduct<'a> {
     epilogue: SharedEpilogue<'a>,
 }
 
+impl SharedProduct<'_> {
+    /// Its m rows, on the calling thread.
+    fn run_serial(&self, m: usize) {
+        LEFT.with_borrow_mut(|left| {
+            for rows in even_parts(m, m.div_ceil(row_block(self.right))) {
+                RunBlock { product: self, rows, panels: 0..usize::MAX, left }.dispatch();
+            }
+        });
+    }
+}
+
 enum SharedEpilogue<'a> {
     None,
     Activation(Activation),
@@ -181,8 +199,22 @@ unsafe impl Send for SharedProduct<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for SharedProduct<'_> {}
 
-/// Rows that a task copies at once; the block (about 180 KB) stays in a second-level cache.
-const ROW_BLOCK: usize = 112;
+/// Rows that a task copies at once: whole tiles of at most 112, or 256 for matrix tiles, which go
+/// through the right matrix so fast that it has to serve more rows each time. The block stays in a
+/// second-level cache.
+pub(super) fn row_block(right: &PackedMatrix) -> usize {
+    struct OfTiles;
+    impl Kernel for OfTiles {
+        type Output = usize;
+        fn run<S: Simd>(self, _: S) -> usize {
+            112 / S::TILE_ROWS * S::TILE_ROWS
+        }
+    }
+    match right.precision() {
+        Precision::Bf16 | Precision::Int8 if right.isa().has_tiles() => 256,
+        _ => dispatch(right.isa(), OfTiles),
+    }
+}
 
 /// How a product is cut into tasks: row blocks × groups of panels.
 struct Plan {
@@ -193,6 +225,21 @@ struct Plan {
 }
 
 impl Plan {
+    /// For m rows of a product with `right`.
+    fn new(m: usize, right: &PackedMatrix) -> Plan {
+        let threads = parallel::threads();
+        let mut row_blocks = m.div_ceil(row_block(right));
+        if row_blocks > 1 {
+            row_blocks = row_blocks.next_multiple_of(threads);
+        }
+        let panels = panel_count(right.shape()[1], lanes(right.isa()));
+        // Eight tasks a thread balance the load; a group of fewer than four panels would copy the
+        // left rows too often for what it computes.
+        let wanted = if threads == 1 { 1 } else { (8 * threads).div_ceil(row_blocks) };
+        let panel_groups = wanted.min(panels.div_ceil(4)).max(1);
+        Plan { m, row_blocks, panels, panel_groups }
+    }
+
     fn tasks(&self) -> usize {
         self.row_blocks * self.panel_groups
     }
@@ -204,40 +251,29 @@ impl Plan {
     }
 }
 
-struct MakePlan {
-    m: usize,
-    n: usize,
-}
-
-impl Kernel for MakePlan {
-    type Output = Plan;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Plan {
-        let threads = parallel::threads();
-        let mut row_blocks = self.m.div_ceil(ROW_BLOCK / S::TILE_ROWS * S::TILE_ROWS);
-        if row_blocks > 1 {
-            row_blocks = row_blocks.next_multiple_of(threads);
-        }
-        let panels = panel_count(self.n, S::LANES);
-        // Eight tasks a thread balance the load; a group of fewer than four panels would copy the
-        // left rows too often for what it computes.
-        let wanted = if threads == 1 { 1 } else { (8 * threads).div_ceil(row_blocks) };
-        let panel_groups = wanted.min(panels.div_ceil(4)).max(1);
-        Plan { m: self.m, row_blocks, panels, panel_groups }
-    }
-}
-
 thread_local! {
     static LEFT: RefCell<LeftRows> =
-        const { RefCell::new(LeftRows { words: Vec::new(), scales: Vec::new() }) };
+        const { RefCell::new(LeftRows { lines: Vec::new(), scales: Vec::new() }) };
 }
 
 /// A block of the left matrix as the tile reads it.
 struct LeftRows {
-    /// Of each row, [`left_stride`] apart.
-    words: Vec<u32>,
+    /// Words of each row, [`left_stride`] apart.
+    lines: Vec<CacheLine>,
     /// Of each row.
     scales: Vec<LeftScale>,
+}
+
+impl LeftRows {
+    /// Makes room for so many words.
+    fn hold(&mut self, words: usize) {
+        let lines = words.div_ceil(16);
+        if self.lines.len() < lines {
+            self.lines = Vec::with_capacity(lines);
+            prefer_huge_pages(&mut self.lines);
+            self.lines.resize(lines, CacheLine::ZERO);
+        }
+    }
 }
 
 /// Rows × panels of the result, one block of the depth after another.
@@ -255,14 +291,18 @@ struct RunAs<'a, F>(RunBlock<'a>, PhantomData<F>);
 impl RunBlock<'_> {
     /// With the instructions that the format asks for.
     fn dispatch(self) {
-        let right = self.product.right;
-        match right.precision() {
-            Precision::F32 => dispatch(right.isa(), RunAs(self, PhantomData::<format::F32>)),
-            Precision::Bf16 => match NativeBf16::of(right.isa()) {
-                Some(native) => native.run(RunAs(self, PhantomData::<format::Bf16>)),
-                None => dispatch(right.isa(), RunAs(self, PhantomData::<format::WidenedBf16>)),
+        let isa = self.product.right.isa();
+        match self.product.right.precision() {
+            Precision::F32 => dispatch(isa, RunAs(self, PhantomData::<format::F32>)),
+            Precision::Bf16 => match (NativeTiles::of(isa), NativeBf16::of(isa)) {
+                (Some(tiles), _) => tiles.run(RunAs(self, PhantomData::<format::TiledBf16>)),
+                (_, Some(native)) => native.run(RunAs(self, PhantomData::<format::Bf16>)),
+                _ => dispatch(isa, RunAs(self, PhantomData::<format::WidenedBf16>)),
             },
-            Precision::Int8 => dispatch_i8(right.isa(), RunAs(self, PhantomData::<format::Int8>)),
+            Precision::Int8 => match NativeTiles::of(isa) {
+                Some(tiles) => tiles.run(RunAs(self, PhantomData::<format::TiledInt8>)),
+                None => dispatch_i8(isa, RunAs(self, PhantomData::<format::Int8>)),
+            },
         }
     }
 }
@@ -273,22 +313,21 @@ impl<F: Format> Kernel for RunAs<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let RunAs(RunBlock { product: p, rows, panels, left }, _) = self;
         let panels = panels.start..panels.end.min(panel_count(p.n, S::LANES));
-        if left.words.len() < rows.len() * left_stride::<F>() {
-            left.words.resize(rows.len() * left_stride::<F>(), 0);
-        }
+        let copied_rows = rows.len().next_multiple_of(F::ROW_STEP);
+        left.hold(copied_rows * left_stride::<F>());
         if left.scales.len() < rows.len() {
             left.scales.resize(rows.len(), LeftScale::default());
         }
-        let tiles = rows.len().div_ceil(S::TILE_ROWS);
+        let tiles = rows.len().div_ceil(F::tile_rows::<S>());
         let padded = padded_columns(p.n, S::LANES);
         if p.k == 0 {
             // No depth block would write the result.
             fill_start(p, rows.clone(), S::LANES, panels.clone());
         }
-        let words = p.k.div_ceil(F::PER_WORD);
+        let words = depth_words::<F>(p.k);
         let right = p.right.words().as_ptr();
         let (columns, column_sums) = (p.right.scales().as_ptr(), p.right.column_sums().as_ptr());
-        for (block, depth) in depth_blocks(words).enumerate() {
+        for (block, depth) in depth_blocks::<F>(words).enumerate() {
             let (first, last) = (depth.start == 0, depth.end == words);
             copy_left::<S, F>(s, p, rows.clone(), depth.clone(), left);
             for index in panels.clone() {
@@ -300,7 +339,9 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                     Some(bias) => Start::Bias(unsafe { bias.add(column) }),
                     None => Start::Zero,
                 };
-                for (t, part) in even_parts(rows.len(), tiles).enumerate() {
+                for (t, steps) in even_parts(copied_rows / F::ROW_STEP, tiles).enumerate() {
+                    let [start_row, end_row] = [steps.start, steps.end].map(|r| r * F::ROW_STEP);
+                    let part = start_row..end_row.min(rows.len());
                     let row = rows.start + part.start;
                     // SAFETY: `check` has verified the shapes; this task alone writes these rows
                     // and columns, and `left` holds the copied rows and their scales. The
@@ -311,7 +352,9 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                         let packed = right.add(depth.start * padded + depth.len() * column);
                         let tile = Tile {
                             depth: depth.len(),
-                            left: left.words.as_ptr().add(part.start * left_stride::<F>()),
+                            left: words_of(&left.lines)
+                                .as_ptr()
+                                .add(part.start * left_stride::<F>()),
                             panel: packed,
                             scales: Scales {
                                 rows: left.scales.as_ptr().add(part.start),
@@ -324,7 +367,7 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                             columns: panel.columns,
                             start,
                         };
-                        tile::compute::<S, F>(s, part.len(), panel.vectors, tile);
+                        F::tile(s, part.len(), panel.vectors, tile);
                         if last {
                             finish(s, p, row..row + part.len(), column, panel.columns);
                         }
@@ -365,15 +408,19 @@ fn copy_left<S: Simd, F: Format>(
     to: &mut LeftRows,
 ) {
     let [row_stride, column_stride] = p.left_strides;
-    let depth = words.start * F::PER_WORD..p.k.min(words.end * F::PER_WORD);
+    let depth = (words.start * F::PER_WORD).min(p.k)..p.k.min(words.end * F::PER_WORD);
     // SAFETY: `MatrixRef::new` has verified that rows × depth lie within the left matrix.
     let from = unsafe { p.left.add(rows.start * row_stride + depth.start * column_stride) };
-    let copied = &mut to.words[..rows.len() * left_stride::<F>()];
+    let copied = &mut words_mut(&mut to.lines)[..rows.len() * left_stride::<F>()];
     if column_stride == 1 {
         let rows = copied.chunks_exact_mut(left_stride::<F>()).zip(&mut to.scales);
         for (r, (to, scale)) in rows.enumerate() {
             // SAFETY: as above.
             let row = unsafe { std::slice::from_raw_parts(from.add(r * row_stride), depth.len()) };
+            let ahead = row.as_ptr().wrapping_add(2 * row_stride);
+            for line in (0..depth.len()).step_by(16) {
+                s.prefetch_far(ahead.wrapping_add(line));
+            }
             *scale = F::left_words(s, row, &mut to[..words.len() * F::PARTS]);
         }
     } else {

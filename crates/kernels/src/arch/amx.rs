@@ -1,0 +1,254 @@
+//! AMX: eight tiles of sixteen rows of 64 bytes, and products of tiles of bf16 and of 8-bit
+//! integers. Vectors are those of AVX-512.
+//!
+//! The compiler never uses tiles by itself, so that they hold what the assembly here leaves in
+//! them. Each piece of assembly is whole all the same: it begins with empty sums or loads them and
+//! ends with their way to memory; only the tiles' shape, which is always the same, lasts from
+//! [`run`]'s beginning to its end.
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    reason = "each block is assembly of AMX, and its functions are called inside of `run` only, \
+              whose caller has proved it; pointers are vouched for by the functions' contracts"
+)]
+
+use std::arch::asm;
+use std::arch::x86_64::__cpuid_count;
+
+use super::avx512;
+use crate::simd::Kernel;
+
+/// Rows of a tile, and columns of a tile of sums.
+pub(crate) const SIDE: usize = 16;
+
+/// Whether the CPU has tiles of bf16 and of 8-bit integers, and the system lets this process use
+/// them, for which it is asked here.
+pub(crate) fn is_usable() -> bool {
+    const TILE: u32 = 1 << 24;
+    const BF16: u32 = 1 << 22;
+    const INT8: u32 = 1 << 25;
+    let features = __cpuid_count(7, 0).edx;
+    features & (TILE | BF16 | INT8) == TILE | BF16 | INT8 && ask()
+}
+
+/// Asks the system for the tiles' state; saying yes a second time costs nothing.
+fn ask() -> bool {
+    const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
+    const XFEATURE_XTILEDATA: libc::c_long = 18;
+    // SAFETY: the call takes two numbers and changes what the process may use, nothing else.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0 }
+}
+
+/// The shape of all tiles.
+#[repr(C, align(64))]
+struct Shape {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    bytes_in_a_row: [u16; 16],
+    rows: [u8; 16],
+}
+
+static WHOLE: Shape = Shape {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    bytes_in_a_row: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+/// Gives the tiles back, so that the system need not keep their 8 KiB when it changes threads.
+struct Shaped;
+
+impl Drop for Shaped {
+    fn drop(&mut self) {
+        unsafe { asm!("tilerelease", options(nostack, nomem)) };
+    }
+}
+
+/// # Safety
+/// [`is_usable`] must have been true, and the CPU must have AVX-512F, BW, VL, VNNI and BF16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,avx2,fma")]
+pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
+    unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack, readonly)) };
+    let _shaped = Shaped;
+    kernel.run(unsafe { avx512::tiled() })
+}
+
+/// What the numbers of a tile's words are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Words {
+    /// Two bf16; sums in f32.
+    Bf16,
+    /// Four 8-bit integers, on the left without a sign; sums in integers of 32 bits.
+    Int8,
+}
+
+/// Operands of [`multiply`].
+#[derive(Clone, Copy)]
+pub(crate) struct Operands {
+    /// Sixteen words of the depth each.
+    pub(crate) steps: usize,
+    /// Rows of words, `left_stride` bytes apart.
+    pub(crate) left: *const u32,
+    pub(crate) left_stride: usize,
+    /// Words of the depth, each with its columns side by side.
+    pub(crate) right: *const u32,
+    /// Rows of sums without gaps: one tile of columns wide, or two.
+    pub(crate) sums: *mut u32,
+}
+
+/// Assembly for 1 or 2 tiles of rows × 1 or 2 tiles of columns. Tiles 0 to 3 are sums, 4 and 5 of
+/// the left rows, 6 and 7 of the columns.
+macro_rules! tiles {
+    ($dot:literal, $o:ident, 2, 2) => {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            "2:",
+            "tileloadd tmm6, [{right} + {right_stride}]",
+            "tileloadd tmm4, [{left} + {left_stride}]",
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm7, [{right} + {right_stride} + 64]",
+            concat!($dot, " tmm1, tmm4, tmm7"),
+            "tileloadd tmm5, [{lower} + {left_stride}]",
+            concat!($dot, " tmm2, tmm5, tmm6"),
+            concat!($dot, " tmm3, tmm5, tmm7"),
+            "add {left}, 64", "add {lower}, 64", "add {right}, 2048",
+            "dec {steps}", "jnz 2b",
+            "tilestored [{sums} + {right_stride}], tmm0",
+            "tilestored [{sums} + {right_stride} + 64], tmm1",
+            "tilestored [{sums} + {right_stride} + 2048], tmm2",
+            "tilestored [{sums} + {right_stride} + 2112], tmm3",
+            left = inout(reg) $o.left => _,
+            lower = inout(reg) $o.left.wrapping_byte_add(SIDE * $o.left_stride) => _,
+            left_stride = in(reg) $o.left_stride,
+            right = inout(reg) $o.right => _,
+            right_stride = in(reg) 128usize,
+            steps = inout(reg) $o.steps => _,
+            sums = in(reg) $o.sums,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+    ($dot:literal, $o:ident, 1, 2) => {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1",
+            "2:",
+            "tileloadd tmm6, [{right} + {right_stride}]",
+            "tileloadd tmm4, [{left} + {left_stride}]",
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm7, [{right} + {right_stride} + 64]",
+            concat!($dot, " tmm1, tmm4, tmm7"),
+            "add {left}, 64", "add {right}, 2048",
+            "dec {steps}", "jnz 2b",
+            "tilestored [{sums} + {right_stride}], tmm0",
+            "tilestored [{sums} + {right_stride} + 64], tmm1",
+            left = inout(reg) $o.left => _,
+            left_stride = in(reg) $o.left_stride,
+            right = inout(reg) $o.right => _,
+            right_stride = in(reg) 128usize,
+            steps = inout(reg) $o.steps => _,
+            sums = in(reg) $o.sums,
+            out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        )
+    };
+    ($dot:literal, $o:ident, 2, 1) => {
+        asm!(
+            "tilezero tmm0", "tilezero tmm2",
+            "2:",
+            "tileloadd tmm6, [{right} + {right_stride}]",
+            "tileloadd tmm4, [{left} + {left_stride}]",
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            "tileloadd tmm5, [{lower} + {left_stride}]",
+            concat!($dot, " tmm2, tmm5, tmm6"),
+            "add {left}, 64", "add {lower}, 64", "add {right}, 1024",
+            "dec {steps}", "jnz 2b",
+            "tilestored [{sums} + {right_stride}], tmm0",
+            "tilestored [{sums} + {right_stride} + 1024], tmm2",
+            left = inout(reg) $o.left => _,
+            lower = inout(reg) $o.left.wrapping_byte_add(SIDE * $o.left_stride) => _,
+            left_stride = in(reg) $o.left_stride,
+            right = inout(reg) $o.right => _,
+            right_stride = in(reg) 64usize,
+            steps = inout(reg) $o.steps => _,
+            sums = in(reg) $o.sums,
+            out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
+            options(nostack),
+        )
+    };
+    ($dot:literal, $o:ident, 1, 1) => {
+        asm!(
+            "tilezero tmm0",
+            "2:",
+            "tileloadd tmm6, [{right} + {right_stride}]",
+            "tileloadd tmm4, [{left} + {left_stride}]",
+            concat!($dot, " tmm0, tmm4, tmm6"),
+            "add {left}, 64", "add {right}, 1024",
+            "dec {steps}", "jnz 2b",
+            "tilestored [{sums} + {right_stride}], tmm0",
+            left = inout(reg) $o.left => _,
+            left_stride = in(reg) $o.left_stride,
+            right = inout(reg) $o.right => _,
+            right_stride = in(reg) 64usize,
+            steps = inout(reg) $o.steps => _,
+            sums = in(reg) $o.sums,
+            out("tmm0") _, out("tmm4") _, out("tmm6") _,
+            options(nostack),
+        )
+    };
+}
+
+/// sums ← left·right for `rows` × `columns` tiles, 1 or 2 of each.
+///
+/// # Safety
+/// To be called inside of [`run`]. 16·`rows` rows of 16·`steps` words must be readable at `left`,
+/// as many words of 16·`columns` columns at `right`, and all sums writable; `steps` > 0.
+#[inline(always)]
+pub(crate) unsafe fn multiply(words: Words, rows: usize, columns: usize, o: Operands) {
+    debug_assert!(o.steps > 0 && matches!((rows, columns), (1 | 2, 1 | 2)));
+    unsafe {
+        match (words, rows, columns) {
+            (Words::Bf16, 2, 2) => tiles!("tdpbf16ps", o, 2, 2),
+            (Words::Bf16, 2, _) => tiles!("tdpbf16ps", o, 2, 1),
+            (Words::Bf16, _, 2) => tiles!("tdpbf16ps", o, 1, 2),
+            (Words::Bf16, _, _) => tiles!("tdpbf16ps", o, 1, 1),
+            (Words::Int8, 2, 2) => tiles!("tdpbusd", o, 2, 2),
+            (Words::Int8, 2, _) => tiles!("tdpbusd", o, 2, 1),
+            (Words::Int8, _, 2) => tiles!("tdpbusd", o, 1, 2),
+            (Words::Int8, _, _) => tiles!("tdpbusd", o, 1, 1),
+        }
+    }
+}
+
+/// Runs `iterations` rounds of four products of tiles of zeros, and returns the multiply-adds of
+/// words done.
+///
+/// # Safety
+/// To be called inside of [`run`]; `iterations` > 0.
+#[inline(always)]
+pub(crate) unsafe fn multiply_loop(words: Words, iterations: usize) -> usize {
+    macro_rules! rounds {
+        ($dot:literal) => {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                "2:",
+                concat!($dot, " tmm0, tmm4, tmm6"), concat!($dot, " tmm1, tmm4, tmm7"),
+                concat!($dot, " tmm2, tmm5, tmm6"), concat!($dot, " tmm3, tmm5, tmm7"),
+                "dec {n}", "jnz 2b",
+                n = inout(reg) iterations => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            )
+        };
+    }
+    unsafe {
+        match words {
+            Words::Bf16 => rounds!("tdpbf16ps"),
+            Words::Int8 => rounds!("tdpbusd"),
+        }
+    }
+    iterations * 4 * SIDE * SIDE * SIDE
+}
