@@ -2,7 +2,8 @@
 
 use adaptkit_kernels::attention::{self as kernel, Attention, HeadsMut, Operands};
 
-use crate::{Device, Dropout, RowOffsets, Tensor};
+use crate::operand::{Rounded, Storage};
+use crate::{Device, Dropout, Operand, RowOffsets, Tensor};
 
 /// How a hidden state is cut into heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,35 @@ pub enum Queries {
     First,
 }
 
+impl Queries {
+    /// Where the rows of the tokens that ask begin.
+    fn offsets(self, offsets: &RowOffsets) -> RowOffsets {
+        match self {
+            Queries::All => offsets.clone(),
+            Queries::First => RowOffsets::from_lengths(std::iter::repeat_n(1, offsets.rows())),
+        }
+    }
+}
+
+/// The kernel's view of an attention.
+fn kernel_of<'a>(
+    heads: Heads,
+    asking: &'a RowOffsets,
+    keys: &'a RowOffsets,
+    bias: Option<&'a RelativeBias>,
+    dropout: Dropout,
+) -> Attention<'a> {
+    Attention {
+        heads: heads.count,
+        width: heads.width,
+        query_offsets: asking.as_slice(),
+        key_offsets: keys.as_slice(),
+        relative_bias: bias
+            .map(|b| kernel::RelativeBias { table: b.table.values(), reach: b.reach }),
+        dropout,
+    }
+}
+
 /// A frozen addition to the scores by head and distance.
 pub struct RelativeBias {
     table: Tensor,
@@ -46,12 +76,88 @@ impl RelativeBias {
     }
 }
 
-impl Tensor {
+impl Operand {
     /// dropout(softmax(Q·Kᵀ/√w + bias))·V for self = Q|K|V [tokens, 3·heads·w].
     ///
     /// # Panics
     /// If the shapes do not fit.
     pub fn attention(
+        &self,
+        offsets: &RowOffsets,
+        heads: Heads,
+        queries: Queries,
+        bias: Option<&RelativeBias>,
+        dropout: Dropout,
+    ) -> Operand {
+        match &self.0 {
+            Storage::Full(qkv) => qkv.attention(offsets, heads, queries, bias, dropout).into(),
+            Storage::Rounded(qkv) => {
+                let asking = queries.offsets(offsets);
+                let kernel = kernel_of(heads, &asking, offsets, bias, dropout);
+                let device = self.device();
+                let isa = device.0.isa;
+                if !kernel.fits_tiles(isa) {
+                    return qkv.widened().attention(offsets, heads, queries, bias, dropout).into();
+                }
+                let mut out = Rounded::uninitialised(device, asking.tokens(), heads.total());
+                let to = out.values_mut();
+                device.run(|| kernel.forward_in_tiles(isa, qkv.values(), to));
+                Operand(Storage::Rounded(out))
+            }
+        }
+    }
+
+    /// The gradient at self = Q|K|V [tokens, 3·heads·w], from `d` at the attention's result, with
+    /// the forward pass's dropout.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn attention_backward(
+        &self,
+        d: &Operand,
+        offsets: &RowOffsets,
+        heads: Heads,
+        queries: Queries,
+        bias: Option<&RelativeBias>,
+        dropout: Dropout,
+    ) -> Operand {
+        if let (Storage::Rounded(qkv), Storage::Rounded(d)) = (&self.0, &d.0) {
+            let asking = queries.offsets(offsets);
+            let kernel = kernel_of(heads, &asking, offsets, bias, dropout);
+            let device = self.device();
+            let isa = device.0.isa;
+            if kernel.fits_tiles(isa) {
+                let [rows, columns] = self.shape();
+                let mut to = Rounded::uninitialised(device, rows, columns);
+                if queries == Queries::First {
+                    to.clear();
+                }
+                let gradient = to.values_mut();
+                device.run(|| kernel.backward_in_tiles(isa, qkv.values(), d.values(), gradient));
+                return Operand(Storage::Rounded(to));
+            }
+        }
+        let (mut qkv_widened, mut d_widened) = (None, None);
+        let qkv = self.full(&mut qkv_widened);
+        let d = d.full(&mut d_widened);
+        qkv.attention_backward(d, offsets, heads, queries, bias, dropout).into()
+    }
+
+    /// The tensor, or a widened copy in `widened`.
+    fn full<'a>(&'a self, widened: &'a mut Option<Tensor>) -> &'a Tensor {
+        match &self.0 {
+            Storage::Full(tensor) => tensor,
+            Storage::Rounded(rounded) => widened.insert(rounded.widened()),
+        }
+    }
+}
+
+impl Tensor {
+    /// dropout(softmax(Q·Kᵀ/√w + bias))·V for self = Q|K|V [tokens, 3·heads·w].
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    fn attention(
         &self,
         offsets: &RowOffsets,
         heads: Heads,
@@ -74,7 +180,7 @@ impl Tensor {
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn attention_backward(
+    fn attention_backward(
         &self,
         d: &Tensor,
         offsets: &RowOffsets,
@@ -128,14 +234,11 @@ struct Asked {
 impl Asked {
     fn new(qkv: &Tensor, offsets: &RowOffsets, heads: Heads, queries: Queries) -> Asked {
         assert_eq!(qkv.shape(), [offsets.tokens(), 3 * heads.total()]);
-        match queries {
-            Queries::All => Asked { heads, offsets: offsets.clone(), gathered: None },
-            Queries::First => Asked {
-                heads,
-                offsets: RowOffsets::from_lengths(std::iter::repeat_n(1, offsets.rows())),
-                gathered: Some(qkv.gather_rows(offsets.first_tokens())),
-            },
-        }
+        let gathered = match queries {
+            Queries::All => None,
+            Queries::First => Some(qkv.gather_rows(offsets.first_tokens())),
+        };
+        Asked { heads, offsets: queries.offsets(offsets), gathered }
     }
 
     fn kernel<'a>(
@@ -144,15 +247,7 @@ impl Asked {
         bias: Option<&'a RelativeBias>,
         dropout: Dropout,
     ) -> Attention<'a> {
-        Attention {
-            heads: self.heads.count,
-            width: self.heads.width,
-            query_offsets: self.offsets.as_slice(),
-            key_offsets: keys.as_slice(),
-            relative_bias: bias
-                .map(|b| kernel::RelativeBias { table: b.table.values(), reach: b.reach }),
-            dropout,
-        }
+        kernel_of(self.heads, &self.offsets, keys, bias, dropout)
     }
 
     fn operands<'a>(&'a self, qkv: &'a Tensor) -> Operands<'a> {

@@ -120,7 +120,7 @@ impl Cpu {
     /// A buffer of at least `len` numbers: the smallest free one that is large enough but not
     /// wastefully large. If there is none, the largest of the smaller ones gives way to a new one:
     /// batches of many sizes then keep as many buffers as are ever in use at once, no more.
-    fn take(&self, len: usize) -> Vec<f32> {
+    pub(crate) fn take(&self, len: usize) -> Vec<f32> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let fitting = (0..free.len())
             .filter(|i| free[*i].len() >= len && free[*i].len() / 4 <= len.max(1024))

@@ -14,6 +14,7 @@ mod loss;
 mod mixture;
 mod modulation;
 mod norm;
+mod operand;
 mod rows;
 mod tensor;
 
@@ -30,5 +31,6 @@ pub use linear::{FrozenLinear, Parameter, TrainedLinear};
 pub use loss::{sigmoid, softmax};
 pub use mixture::ColumnActivations;
 pub use norm::{FrozenNorm, NormTape, TrainedNorm};
+pub use operand::Operand;
 pub use rows::{EmbeddingTable, RowOffsets, TableSource};
 pub use tensor::Tensor;

@@ -3,9 +3,11 @@
 use adaptkit_kernels::Precision;
 use adaptkit_kernels::elementwise;
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product, ProductPair};
+use adaptkit_kernels::matrix::{Left, NumbersMut, TiledEpilogue, TiledOutput, TiledProduct};
 use adaptkit_kernels::optimiser::{self, AdamW, Moments};
 
-use crate::{Activation, Device, Tensor};
+use crate::operand::{self, Storage};
+use crate::{Activation, Device, Operand, Tensor};
 
 /// out ← epilogue(left·right + bias), or out + left·right.
 fn product(
@@ -127,6 +129,51 @@ impl FrozenLinear {
         activated(x, &self.forward, Some(&self.bias), activation, keep)
     }
 
+    /// y [rows, outputs] for products and attention alone to read.
+    pub fn forward_operand(&self, x: &Tensor) -> Operand {
+        if !self.forward.is_tiled() {
+            return self.forward(x).into();
+        }
+        let mut out = self.operand(x.rows(), self.outputs());
+        let bias = Some(&self.bias[..]);
+        self.tiled(operand::left(x), &self.forward, bias, TiledEpilogue::None, &mut out);
+        out
+    }
+
+    /// y [rows, outputs] for an operand [rows, inputs].
+    pub fn forward_of(&self, x: &Operand) -> Tensor {
+        if let Storage::Full(x) = &x.0 {
+            return self.forward(x);
+        }
+        let mut out = self.device.uninitialised(x.rows(), self.outputs());
+        let bias = Some(&self.bias[..]);
+        self.tiled_to(x.left(), &self.forward, bias, &mut out, false);
+        out
+    }
+
+    /// f(y) [rows, outputs] for the product that follows in a feed-forward sub-layer to read, and y
+    /// itself if `keep`, for the backward pass.
+    pub fn forward_activated_operand(
+        &self,
+        x: &Tensor,
+        activation: Activation,
+        keep: bool,
+    ) -> (Operand, Option<Operand>) {
+        if !self.forward.is_tiled() {
+            let (out, kept) = self.forward_activated(x, activation, keep);
+            return (out.into(), kept.map(Operand::from));
+        }
+        let mut out = self.operand(x.rows(), self.outputs());
+        let mut kept = keep.then(|| self.operand(x.rows(), self.outputs()));
+        let epilogue = match &mut kept {
+            Some(kept) => TiledEpilogue::Keeping(activation, kept.numbers_mut()),
+            None => TiledEpilogue::Activation(activation),
+        };
+        let bias = Some(&self.bias[..]);
+        self.tiled(operand::left(x), &self.forward, bias, epilogue, &mut out);
+        (out, kept)
+    }
+
     /// second(f(y)), for the layer that follows in a feed-forward sub-layer; nothing is kept for a
     /// backward pass.
     ///
@@ -138,8 +185,9 @@ impl FrozenLinear {
         activation: Activation,
         second: &FrozenLinear,
     ) -> Tensor {
-        if !self.device.run(|| ProductPair::pays(x.rows())) {
-            return second.forward(&self.forward_activated(x, activation, false).0);
+        let tiled = self.forward.is_tiled() || second.forward.is_tiled();
+        if tiled || !self.device.run(|| ProductPair::pays(x.rows())) {
+            return second.forward_of(&self.forward_activated_operand(x, activation, false).0);
         }
         let mut out = self.device.uninitialised(x.rows(), second.outputs());
         let pair = ProductPair {
@@ -164,30 +212,99 @@ impl FrozenLinear {
         product(&self.device, matrix(d), right, None, Epilogue::None, d_x, true);
     }
 
+    /// d_x ← d_x + d·W, for an operand d [rows, outputs] at y.
+    ///
+    /// # Panics
+    /// As [`FrozenLinear::backward_add`].
+    pub fn backward_add_of(&self, d: &Operand, d_x: &mut Tensor) {
+        match &d.0 {
+            Storage::Full(d) => self.backward_add(d, d_x),
+            Storage::Rounded(_) => self.tiled_to(d.left(), self.transposed(), None, d_x, true),
+        }
+    }
+
     /// d·W [rows, inputs], for d [rows, outputs] at y.
     ///
     /// # Panics
     /// As [`FrozenLinear::backward_add`].
     pub fn backward(&self, d: &Tensor) -> Tensor {
-        self.backward_through(d, Epilogue::None)
+        let mut out = self.device.uninitialised(d.rows(), self.inputs());
+        let right = self.transposed();
+        product(&self.device, matrix(d), right, None, Epilogue::None, &mut out, false);
+        out
+    }
+
+    /// d·W [rows, inputs], for d [rows, outputs] at y, for products and attention alone to read.
+    ///
+    /// # Panics
+    /// As [`FrozenLinear::backward_add`].
+    pub fn backward_operand(&self, d: &Tensor) -> Operand {
+        let right = self.transposed();
+        if !right.is_tiled() {
+            return self.backward(d).into();
+        }
+        let mut out = self.operand(d.rows(), self.inputs());
+        self.tiled(operand::left(d), right, None, TiledEpilogue::None, &mut out);
+        out
     }
 
     /// (d·W)·f′(z) [rows, inputs], for the activation that made this layer's input from `z`.
     ///
     /// # Panics
     /// As [`FrozenLinear::backward_add`].
-    pub fn backward_activated(&self, d: &Tensor, activation: Activation, z: &Tensor) -> Tensor {
-        self.backward_through(d, Epilogue::ActivationBackward(activation, z.values()))
-    }
-
-    fn backward_through(&self, d: &Tensor, epilogue: Epilogue<'_>) -> Tensor {
-        let mut out = self.device.uninitialised(d.rows(), self.inputs());
-        product(&self.device, matrix(d), self.transposed(), None, epilogue, &mut out, false);
+    pub fn backward_activated(&self, d: &Tensor, activation: Activation, z: &Operand) -> Operand {
+        let right = self.transposed();
+        if let (false, Storage::Full(z)) = (right.is_tiled(), &z.0) {
+            let mut out = self.device.uninitialised(d.rows(), self.inputs());
+            let epilogue = Epilogue::ActivationBackward(activation, z.values());
+            product(&self.device, matrix(d), right, None, epilogue, &mut out, false);
+            return out.into();
+        }
+        let mut out = self.operand(d.rows(), self.inputs());
+        let epilogue = TiledEpilogue::Backward(activation, z.numbers());
+        self.tiled(operand::left(d), right, None, epilogue, &mut out);
         out
     }
 
     fn transposed(&self) -> &PackedMatrix {
         self.backward.as_ref().expect("a frozen layer that back-propagation was not prepared for")
+    }
+
+    /// For a result of a product in matrix tiles.
+    fn operand(&self, rows: usize, columns: usize) -> Operand {
+        Operand::uninitialised(&self.device, rows, columns, true)
+    }
+
+    /// out ← epilogue(left·right + bias), in matrix tiles.
+    fn tiled(
+        &self,
+        left: Left<'_>,
+        right: &PackedMatrix,
+        bias: Option<&[f32]>,
+        epilogue: TiledEpilogue<'_>,
+        out: &mut Operand,
+    ) {
+        let row_stride = out.shape()[1];
+        let out = match out.numbers_mut() {
+            NumbersMut::Full(data) => TiledOutput::Full { data, row_stride, accumulate: false },
+            NumbersMut::Rounded(rows) => TiledOutput::Rounded(rows),
+        };
+        self.device.run(|| TiledProduct { left, right, bias, epilogue, out }.run());
+    }
+
+    /// out ← left·right + bias, or out + left·right, in matrix tiles.
+    fn tiled_to(
+        &self,
+        left: Left<'_>,
+        right: &PackedMatrix,
+        bias: Option<&[f32]>,
+        out: &mut Tensor,
+        accumulate: bool,
+    ) {
+        let row_stride = out.columns();
+        let out = TiledOutput::Full { data: out.values_mut(), row_stride, accumulate };
+        let epilogue = TiledEpilogue::None;
+        self.device.run(|| TiledProduct { left, right, bias, epilogue, out }.run());
     }
 }
 

@@ -1,8 +1,8 @@
 //! One frozen layer: attention, feed-forward, and the ends where adapters sit.
 
 use adaptkit_compute::{
-    Activation, FrozenLinear, FrozenNorm, Heads, NormTape, Queries, RelativeBias, RowOffsets,
-    Tensor,
+    Activation, FrozenLinear, FrozenNorm, Heads, NormTape, Operand, Queries, RelativeBias,
+    RowOffsets, Tensor,
 };
 
 use crate::dropout::LayerDropout;
@@ -63,10 +63,10 @@ impl Depth {
 /// What a layer keeps for its backward pass: only what the depth asks for.
 pub(crate) struct LayerTape {
     depth: Depth,
-    pub(crate) query_key_value: Option<Tensor>,
+    pub(crate) query_key_value: Option<Operand>,
     pub(crate) attention_end: Option<NormTape>,
     /// What went into the feed-forward activation.
-    pub(crate) up: Option<Tensor>,
+    pub(crate) up: Option<Operand>,
     pub(crate) output_end: Option<NormTape>,
 }
 
@@ -80,12 +80,12 @@ impl Layer {
         sites: &mut dyn Sites,
         depth: Depth,
     ) -> (Tensor, LayerTape) {
-        let qkv = self.query_key_value.forward(&hidden);
+        let qkv = self.query_key_value.forward_operand(&hidden);
         let LayerDropout { attention_probabilities, attention_output, output } = at.dropout;
         let context =
             qkv.attention(at.offsets, self.heads, at.queries, at.bias, attention_probabilities);
         let qkv = (depth >= Depth::Input).then_some(qkv);
-        let mut x = self.attention_output.forward(&context);
+        let mut x = self.attention_output.forward_of(&context);
         x.dropout(attention_output);
         drop(context);
         let residual = match at.queries {
@@ -99,8 +99,8 @@ impl Layer {
         let (hidden, attention_end) = end(place, sum, sites, keep);
         drop(residual);
         let (mut x, up) = if depth >= Depth::Attention {
-            let (wide, up) = self.up.forward_activated(&hidden, self.activation, true);
-            (self.down.forward(&wide), up)
+            let (wide, up) = self.up.forward_activated_operand(&hidden, self.activation, true);
+            (self.down.forward_of(&wide), up)
         } else {
             (self.up.forward_pair(&hidden, self.activation, &self.down), None)
         };
@@ -129,7 +129,7 @@ impl Layer {
         end.x.dropout(at.dropout.output);
         let d_up = self.down.backward_activated(&end.x, self.activation, &up);
         drop((end.x, up));
-        self.up.backward_add(&d_up, &mut d);
+        self.up.backward_add_of(&d_up, &mut d);
         drop(d_up);
 
         let place = Place { layer: at.index, site: Site::Attention };
@@ -139,7 +139,7 @@ impl Layer {
         let qkv = tape.query_key_value.expect("kept at this depth");
         let residual = end.residual.unwrap_or_else(|| end.x.duplicate());
         end.x.dropout(at.dropout.attention_output);
-        let d_context = self.attention_output.backward(&end.x);
+        let d_context = self.attention_output.backward_operand(&end.x);
         drop(end.x);
         let mut d = match at.queries {
             Queries::All => residual,
@@ -148,7 +148,7 @@ impl Layer {
         let dropout = at.dropout.attention_probabilities;
         let d_qkv = qkv
             .attention_backward(&d_context, at.offsets, self.heads, at.queries, at.bias, dropout);
-        self.query_key_value.backward_add(&d_qkv, &mut d);
+        self.query_key_value.backward_add_of(&d_qkv, &mut d);
         Some(d)
     }
 

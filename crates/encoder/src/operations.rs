@@ -61,9 +61,9 @@ impl Encoder {
         let hidden = self.embed(batch);
         let Some(layer) = self.layers.first() else { return Vec::new() };
         let bias = self.relative_bias.as_ref();
-        let qkv = layer.query_key_value.forward(&hidden);
+        let qkv = layer.query_key_value.forward_operand(&hidden);
         let context = qkv.attention(offsets, layer.heads, Queries::All, bias, Dropout::NONE);
-        let (wide, _) = layer.up.forward_activated(&hidden, layer.activation, false);
+        let (wide, _) = layer.up.forward_activated_operand(&hidden, layer.activation, false);
         let numbers = |width: usize| 4.0 * size.tokens * width as f64;
         let width = hidden.columns();
         let vectors = |n: usize| n as f64 * numbers(width);
@@ -80,37 +80,44 @@ impl Encoder {
                 all.push(timed(name, precision, cost, || self.layers.iter().for_each(f)));
             };
         type Part = fn(&Layer) -> &FrozenLinear;
-        let products: [(_, Part, _); 3] = [
-            ("query, key, value", |layer| &layer.query_key_value, &hidden),
-            ("attention output", |layer| &layer.attention_output, &context),
-            ("feed-forward down", |layer| &layer.down, &wide),
-        ];
-        let cost = |part: &FrozenLinear| {
-            let weights = 4 * part.inputs() * part.outputs() / part.precision().per_word();
-            let bytes = numbers(part.inputs() + part.outputs()) + weights as f64;
-            [product(part, size), bytes]
-        };
-        for (name, part, input) in products {
-            in_each_layer(
-                name,
-                Some(part(layer).precision()),
-                &|layer| cost(part(layer)),
+        let narrow = numbers(width);
+        let [qkv_bytes, context_bytes, wide_bytes] =
+            [&qkv, &context, &wide].map(|operand| operand.bytes() as f64);
+        let products: [(_, Part, [f64; 2], &dyn Fn(&Layer)); 4] = [
+            ("query, key, value", |layer| &layer.query_key_value, [narrow, qkv_bytes], &|layer| {
+                black_box(layer.query_key_value.forward_operand(&hidden));
+            }),
+            (
+                "attention output",
+                |layer| &layer.attention_output,
+                [context_bytes, narrow],
                 &|layer| {
-                    black_box(part(layer).forward(input));
+                    black_box(layer.attention_output.forward_of(&context));
                 },
-            );
+            ),
+            ("feed-forward up, activation", |layer| &layer.up, [narrow, wide_bytes], &|layer| {
+                black_box(layer.up.forward_activated_operand(&hidden, layer.activation, false));
+            }),
+            ("feed-forward down", |layer| &layer.down, [wide_bytes, narrow], &|layer| {
+                black_box(layer.down.forward_of(&wide));
+            }),
+        ];
+        for (name, part, [read, written], run) in products {
+            let cost = |layer: &Layer| {
+                let part = part(layer);
+                let weights = 4 * part.inputs() * part.outputs() / part.precision().per_word();
+                [product(part, size), read + written + weights as f64]
+            };
+            in_each_layer(name, Some(part(layer).precision()), &cost, run);
         }
-        let up = Some(layer.up.precision());
-        in_each_layer("feed-forward up, activation", up, &|layer| cost(&layer.up), &|layer| {
-            black_box(layer.up.forward_activated(&hidden, layer.activation, false));
-        });
-        let cost = |layer: &Layer| [attention(layer, size), vectors(4)];
+        let cost = |layer: &Layer| [attention(layer, size), qkv_bytes + context_bytes];
         in_each_layer("attention", Some(Precision::F32), &cost, &|layer| {
             black_box(qkv.attention(offsets, layer.heads, Queries::All, bias, Dropout::NONE));
         });
+        let x = layer.attention_output.forward_of(&context);
         in_each_layer("residual and norm, twice", None, &|_| [0.0, vectors(6)], &|layer| {
             for norm in [&layer.attention_norm, &layer.output_norm] {
-                black_box(norm.forward(&context, Some(&hidden), false));
+                black_box(norm.forward(&x, Some(&hidden), false));
             }
         });
         let operations = self.layers.iter().map(|layer| layer_operations(layer, size)).sum();

@@ -27,6 +27,7 @@ pub mod peak;
 mod precision;
 pub mod random;
 mod simd;
+mod tiled_attention;
 
 pub use activation::Activation;
 pub use isa::Isa;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::isa::Isa;
 use crate::matrix::format::{self, Format, Sums};
-use crate::matrix::tile::matrix_tile_loop;
+use crate::matrix::tiled;
 use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
 use crate::simd::{Kernel, NativeBf16, NativeTiles, Simd, dispatch, dispatch_i8};
@@ -15,22 +15,24 @@ use crate::simd::{Kernel, NativeBf16, NativeTiles, Simd, dispatch, dispatch_i8};
 /// for each multiply-add of each number.
 pub fn multiply_add_loop(isa: Isa, precision: Precision, iterations: usize) -> f64 {
     let done = AtomicU64::new(0);
+    if let (Precision::Bf16 | Precision::Int8, Some(tiles)) = (precision, NativeTiles::of(isa)) {
+        parallel::for_each(parallel::threads(), |_| {
+            let words = match precision {
+                Precision::Int8 => tiled::multiply_loop::<format::TiledInt8>(tiles, iterations),
+                _ => tiled::multiply_loop::<format::TiledBf16>(tiles, iterations),
+            };
+            done.fetch_add((words * precision.per_word() * 2) as u64, Ordering::Relaxed);
+        });
+        return done.into_inner() as f64;
+    }
     parallel::for_each(parallel::threads(), |_| {
-        let operations = match (precision, NativeTiles::of(isa)) {
-            (Precision::F32, _) => dispatch(isa, Loop::<format::F32>(iterations, PhantomData)),
-            (Precision::Bf16, Some(tiles)) => {
-                tiles.run(TileLoop::<format::TiledBf16>(iterations, PhantomData))
-            }
-            (Precision::Bf16, None) => match NativeBf16::of(isa) {
+        let operations = match precision {
+            Precision::F32 => dispatch(isa, Loop::<format::F32>(iterations, PhantomData)),
+            Precision::Bf16 => match NativeBf16::of(isa) {
                 Some(native) => native.run(Loop::<format::Bf16>(iterations, PhantomData)),
                 None => dispatch(isa, Loop::<format::WidenedBf16>(iterations, PhantomData)),
             },
-            (Precision::Int8, Some(tiles)) => {
-                tiles.run(TileLoop::<format::TiledInt8>(iterations, PhantomData))
-            }
-            (Precision::Int8, None) => {
-                dispatch_i8(isa, Loop::<format::Int8>(iterations, PhantomData))
-            }
+            Precision::Int8 => dispatch_i8(isa, Loop::<format::Int8>(iterations, PhantomData)),
         };
         done.fetch_add(operations, Ordering::Relaxed);
     });
@@ -60,19 +62,6 @@ impl<F: Format> Loop<F> {
         }
         std::hint::black_box(sums);
         (self.0 * CHAINS * S::LANES * F::PER_WORD / F::PARTS * 2) as u64
-    }
-}
-
-/// The loop of formats that are multiplied in matrix tiles.
-struct TileLoop<F>(usize, PhantomData<F>);
-
-impl<F: Format> Kernel for TileLoop<F> {
-    type Output = u64;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> u64 {
-        // SAFETY: inside of `NativeTiles::run`.
-        let multiply_adds = unsafe { matrix_tile_loop::<F>(self.0) };
-        (multiply_adds * F::PER_WORD * 2) as u64
     }
 }
 

@@ -5,9 +5,7 @@
 //! everything below is `#[inline(always)]`, the whole kernel is compiled with them. A [`Simd`]
 //! value is a proof that its instructions may be used: only `dispatch` makes one, from an [`Isa`].
 
-use crate::arch::Portable;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use crate::arch::amx;
+use crate::arch::{Portable, tiles};
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{avx2, avx512};
 use crate::isa::{Isa, Kind};
@@ -119,6 +117,22 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
 
+    /// `LANES` bf16.
+    /// # Safety
+    /// So many halves of words must be readable at `from`.
+    #[inline(always)]
+    unsafe fn load_bf16(self, from: *const u16) -> Self::F32 {
+        let mut numbers = [0.0; 16];
+        debug_assert!(Self::LANES <= numbers.len());
+        // SAFETY: the caller vouches for `from`, and the numbers hold a vector.
+        unsafe {
+            for (i, x) in numbers[..Self::LANES].iter_mut().enumerate() {
+                *x = f32::from_bits(u32::from(*from.add(i)) << 16);
+            }
+            self.load(numbers.as_ptr())
+        }
+    }
+
     /// The low byte of each word, to `LANES` bytes.
     /// # Safety
     /// `LANES` bytes must be writable at `to`.
@@ -189,12 +203,9 @@ impl NativeTiles {
     /// sixteen rows of 64 bytes.
     #[inline]
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
         // SAFETY: an `Isa` that has tiles exists only where the CPU has them and the system lets
         // this process use them.
-        return unsafe { amx::run(kernel) };
-        #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-        kernel.run(Portable)
+        unsafe { tiles::run(kernel) }
     }
 }
 

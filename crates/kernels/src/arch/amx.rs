@@ -12,7 +12,7 @@
 )]
 
 use std::arch::asm;
-use std::arch::x86_64::__cpuid_count;
+use std::arch::x86_64::*;
 
 use super::avx512;
 use crate::simd::Kernel;
@@ -218,6 +218,67 @@ pub(crate) unsafe fn multiply(words: Words, rows: usize, columns: usize, o: Oper
             (Words::Int8, _, 2) => tiles!("tdpbusd", o, 1, 2),
             (Words::Int8, _, _) => tiles!("tdpbusd", o, 1, 1),
         }
+    }
+}
+
+/// Writes sixteen rows of sixteen words as columns; rows on either side are `stride`s apart.
+///
+/// # Safety
+/// To be called inside of [`run`]; the words must be readable and writable.
+#[inline(always)]
+pub(crate) unsafe fn transpose(
+    from: *const u32,
+    from_stride: usize,
+    to: *mut u32,
+    to_stride: usize,
+) {
+    unsafe {
+        let mut x = [_mm512_setzero_si512(); SIDE];
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = _mm512_loadu_si512(from.add(i * from_stride).cast());
+        }
+        // Pairs, then fours of words change places within the quarters of a row,
+        let mut y = x;
+        for i in (0..SIDE).step_by(2) {
+            y[i] = _mm512_unpacklo_epi32(x[i], x[i + 1]);
+            y[i + 1] = _mm512_unpackhi_epi32(x[i], x[i + 1]);
+        }
+        for i in (0..SIDE).step_by(4) {
+            x[i] = _mm512_unpacklo_epi64(y[i], y[i + 2]);
+            x[i + 1] = _mm512_unpackhi_epi64(y[i], y[i + 2]);
+            x[i + 2] = _mm512_unpacklo_epi64(y[i + 1], y[i + 3]);
+            x[i + 3] = _mm512_unpackhi_epi64(y[i + 1], y[i + 3]);
+        }
+        // then the quarters.
+        for i in 0..4 {
+            y[i] = _mm512_shuffle_i32x4::<0x88>(x[i], x[i + 4]);
+            y[i + 4] = _mm512_shuffle_i32x4::<0xdd>(x[i], x[i + 4]);
+            y[i + 8] = _mm512_shuffle_i32x4::<0x88>(x[i + 8], x[i + 12]);
+            y[i + 12] = _mm512_shuffle_i32x4::<0xdd>(x[i + 8], x[i + 12]);
+        }
+        for i in 0..4 {
+            x[i] = _mm512_shuffle_i32x4::<0x88>(y[i], y[i + 8]);
+            x[i + 4] = _mm512_shuffle_i32x4::<0x88>(y[i + 4], y[i + 12]);
+            x[i + 8] = _mm512_shuffle_i32x4::<0xdd>(y[i], y[i + 8]);
+            x[i + 12] = _mm512_shuffle_i32x4::<0xdd>(y[i + 4], y[i + 12]);
+        }
+        for (i, x) in x.iter().enumerate() {
+            _mm512_storeu_si512(to.add(i * to_stride).cast(), *x);
+        }
+    }
+}
+
+/// to ← sixteen words of a bf16 of `low` and one of `high` each.
+///
+/// # Safety
+/// To be called inside of [`run`]; sixteen of each must be readable and writable.
+#[inline(always)]
+pub(crate) unsafe fn pair(low: *const u16, high: *const u16, to: *mut u32) {
+    unsafe {
+        let low = _mm512_cvtepu16_epi32(_mm256_loadu_si256(low.cast()));
+        let high = _mm512_cvtepu16_epi32(_mm256_loadu_si256(high.cast()));
+        let words = _mm512_or_si512(low, _mm512_slli_epi32::<16>(high));
+        _mm512_storeu_si512(to.cast(), words);
     }
 }
 

@@ -6,6 +6,12 @@ pub(crate) mod amx;
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+mod no_tiles;
 mod portable;
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) use amx as tiles;
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+pub(crate) use no_tiles as tiles;
 pub(crate) use portable::Portable;

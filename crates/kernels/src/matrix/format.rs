@@ -4,7 +4,6 @@
 //! and on the left (copied block by block), how a word of each adds to a sum, and how a sum
 //! becomes a number.
 
-use super::tile::{self, Tile};
 use crate::precision::{Int8Range, Int8Scale, bf16_bits};
 use crate::simd::Simd;
 
@@ -162,8 +161,6 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     const DEPTH: usize = 384;
     /// Words that the depth comes in: it is filled up with zeros to a multiple.
     const DEPTH_STEP: usize = 1;
-    /// Rows that the inner loop computes at once, those that do not exist with the others.
-    const ROW_STEP: usize = 1;
     /// Words of the left rows that meet a word of the right matrix, each a part of it.
     const PARTS: usize = 1;
     /// What the products are summed in.
@@ -192,22 +189,6 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     /// # Panics
     /// If `words` do not hold `row`.
     fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale;
-
-    /// Rows of a tile at most.
-    fn tile_rows<S: Simd>() -> usize {
-        S::TILE_ROWS
-    }
-
-    /// Computes a tile.
-    ///
-    /// # Safety
-    /// As for [`tile::in_registers`], with [`Format::tile_rows`] rows at most, and for formats of matrix
-    /// tiles inside of [`NativeTiles::run`](crate::simd::NativeTiles::run).
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
-        // SAFETY: the caller's contract.
-        unsafe { tile::in_registers::<S, Self>(s, rows, vectors, tile) }
-    }
 }
 
 /// A word is a number.
@@ -365,8 +346,9 @@ pub(crate) struct TiledBf16;
 
 impl Format for TiledBf16 {
     const PER_WORD: usize = Bf16::PER_WORD;
+    /// The sums stay in tiles over the whole depth.
+    const DEPTH: usize = usize::MAX;
     const DEPTH_STEP: usize = 16;
-    const ROW_STEP: usize = 16;
     type Sums = Numbers;
 
     #[inline(always)]
@@ -381,19 +363,9 @@ impl Format for TiledBf16 {
 
     #[inline(always)]
     fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale {
-        let used = row.len().div_ceil(2);
-        words[used..].fill(0);
-        Bf16::left_words(s, row, &mut words[..used])
-    }
-
-    fn tile_rows<S: Simd>() -> usize {
-        tile::MATRIX_TILE_ROWS
-    }
-
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
-        // SAFETY: the caller's contract.
-        unsafe { tile::in_matrix_tiles::<S, Self>(s, rows, vectors, tile) }
+        // What fills up the depth meets zeros, but must not be NaN.
+        words[row.len().div_ceil(2)..].fill(0);
+        Bf16::left_words(s, row, words)
     }
 }
 
@@ -404,7 +376,6 @@ pub(crate) struct TiledInt8;
 impl Format for TiledInt8 {
     const PER_WORD: usize = Int8::PER_WORD;
     const DEPTH_STEP: usize = 16;
-    const ROW_STEP: usize = 16;
     type Sums = Integers;
 
     #[inline(always)]
@@ -420,15 +391,5 @@ impl Format for TiledInt8 {
     #[inline(always)]
     fn left_words<S: Simd>(s: S, row: &[f32], words: &mut [u32]) -> LeftScale {
         Int8::left_words(s, row, words)
-    }
-
-    fn tile_rows<S: Simd>() -> usize {
-        tile::MATRIX_TILE_ROWS
-    }
-
-    #[inline(always)]
-    unsafe fn tile<S: Simd>(s: S, rows: usize, vectors: usize, tile: Tile) {
-        // SAFETY: the caller's contract.
-        unsafe { tile::in_matrix_tiles::<S, Self>(s, rows, vectors, tile) }
     }
 }

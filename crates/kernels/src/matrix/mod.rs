@@ -16,16 +16,20 @@
 //! Every element of the result is bias + Σₖ xₖ·bₖ in the order of k, whatever the size of x and
 //! the number of threads: a row's result does not depend on the rows beside it.
 
+mod bf16_rows;
 pub(crate) mod format;
-mod packed;
+pub(crate) mod packed;
 mod pair;
 mod product;
-pub(crate) mod tile;
+mod tile;
+pub(crate) mod tiled;
 
+pub use bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
 use format::Format;
 pub use packed::PackedMatrix;
 pub use pair::ProductPair;
 pub use product::{Epilogue, Output, Product};
+pub use tiled::{Left, Numbers, NumbersMut, TiledEpilogue, TiledOutput, TiledProduct};
 
 /// A read-only view of a matrix [rows, columns] with arbitrary strides.
 #[derive(Clone, Copy)]

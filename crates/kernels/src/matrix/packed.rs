@@ -10,10 +10,10 @@ use crate::simd::{Kernel, Simd, dispatch};
 /// A cache line, so that the vectors of panels and of copied rows never straddle two.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct CacheLine([u32; 16]);
+pub(crate) struct CacheLine([u32; 16]);
 
 impl CacheLine {
-    pub(super) const ZERO: CacheLine = CacheLine([0; 16]);
+    pub(crate) const ZERO: CacheLine = CacheLine([0; 16]);
 }
 
 /// A matrix [k, n] in the order in which the product's inner loop reads it.
@@ -166,6 +166,11 @@ impl PackedMatrix {
         self.precision
     }
 
+    /// Whether its products run in matrix tiles, as [`TiledProduct`](super::TiledProduct).
+    pub fn is_tiled(&self) -> bool {
+        self.isa.has_tiles() && self.precision != Precision::F32
+    }
+
     /// [k, n]
     pub fn shape(&self) -> [usize; 2] {
         [self.k, self.n]
@@ -196,7 +201,7 @@ pub(super) fn words_of(lines: &[CacheLine]) -> &[u32] {
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 16) }
 }
 
-pub(super) fn words_mut(lines: &mut [CacheLine]) -> &mut [u32] {
+pub(crate) fn words_mut(lines: &mut [CacheLine]) -> &mut [u32] {
     let len = lines.len() * 16;
     // SAFETY: a CacheLine is sixteen words without padding.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), len) }

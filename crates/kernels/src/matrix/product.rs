@@ -6,13 +6,15 @@ use std::ops::Range;
 
 use super::format::{self, Format, LeftScale, Scales};
 use super::packed::{CacheLine, lanes, padded_columns, panel, panel_count, words_mut, words_of};
-use super::tile::{Start, Tile, left_stride};
+use super::tile::{self, Start, Tile, left_stride};
+use super::tiled::{Left, Numbers, NumbersMut, TiledEpilogue, TiledOutput, TiledProduct};
 use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
+use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
 use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
-use crate::simd::{Kernel, NativeBf16, NativeTiles, Simd, dispatch, dispatch_i8};
+use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
 
 /// What is done to the sums z [m, n] of a product before they leave the cache.
 pub enum Epilogue<'a> {
@@ -61,6 +63,9 @@ impl<'a> Product<'a> {
         if m == 0 || n == 0 {
             return;
         }
+        if self.right.is_tiled() {
+            return self.tiled().run();
+        }
         let plan = Plan::new(m, self.right);
         let shared = self.share();
         parallel::for_each(plan.tasks(), |task| {
@@ -97,7 +102,7 @@ impl<'a> Product<'a> {
     ) {
         let ([m, k], [right_k, n]) = (left.shape(), right.shape());
         assert_eq!(k, right_k, "the depths of a product");
-        assert!(right.precision() == Precision::F32 || left.column_stride == 1);
+        assert!(right.precision() == Precision::F32, "a serial product in reduced precision");
         if m > 0 && n > 0 {
             let product = SharedProduct {
                 left: left.data.as_ptr(),
@@ -112,6 +117,22 @@ impl<'a> Product<'a> {
                 epilogue: SharedEpilogue::None,
             };
             product.run_serial(m);
+        }
+    }
+
+    fn tiled(self) -> TiledProduct<'a> {
+        let Output { data, row_stride, accumulate } = self.out;
+        TiledProduct {
+            left: Left::Full(self.left),
+            right: self.right,
+            bias: self.bias,
+            epilogue: match self.epilogue {
+                Epilogue::None => TiledEpilogue::None,
+                Epilogue::Activation(f) => TiledEpilogue::Activation(f),
+                Epilogue::ActivationKeeping(f, z) => TiledEpilogue::Keeping(f, NumbersMut::Full(z)),
+                Epilogue::ActivationBackward(f, x) => TiledEpilogue::Backward(f, Numbers::Full(x)),
+            },
+            out: TiledOutput::Full { data, row_stride, accumulate },
         }
     }
 
@@ -179,7 +200,7 @@ impl SharedProduct<'_> {
     /// Its m rows, on the calling thread.
     fn run_serial(&self, m: usize) {
         LEFT.with_borrow_mut(|left| {
-            for rows in even_parts(m, m.div_ceil(row_block(self.right))) {
+            for rows in even_parts(m, m.div_ceil(row_block(self.right.isa()))) {
                 RunBlock { product: self, rows, panels: 0..usize::MAX, left }.dispatch();
             }
         });
@@ -199,10 +220,9 @@ unsafe impl Send for SharedProduct<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for SharedProduct<'_> {}
 
-/// Rows that a task copies at once: whole tiles of at most 112, or 256 for matrix tiles, which go
-/// through the right matrix so fast that it has to serve more rows each time. The block stays in a
-/// second-level cache.
-pub(super) fn row_block(right: &PackedMatrix) -> usize {
+/// Rows that a task copies at once: whole tiles of at most 112. The block (about 350 KB in f32)
+/// stays in a second-level cache.
+pub(super) fn row_block(isa: Isa) -> usize {
     struct OfTiles;
     impl Kernel for OfTiles {
         type Output = usize;
@@ -210,10 +230,7 @@ pub(super) fn row_block(right: &PackedMatrix) -> usize {
             112 / S::TILE_ROWS * S::TILE_ROWS
         }
     }
-    match right.precision() {
-        Precision::Bf16 | Precision::Int8 if right.isa().has_tiles() => 256,
-        _ => dispatch(right.isa(), OfTiles),
-    }
+    dispatch(isa, OfTiles)
 }
 
 /// How a product is cut into tasks: row blocks × groups of panels.
@@ -228,7 +245,7 @@ impl Plan {
     /// For m rows of a product with `right`.
     fn new(m: usize, right: &PackedMatrix) -> Plan {
         let threads = parallel::threads();
-        let mut row_blocks = m.div_ceil(row_block(right));
+        let mut row_blocks = m.div_ceil(row_block(right.isa()));
         if row_blocks > 1 {
             row_blocks = row_blocks.next_multiple_of(threads);
         }
@@ -294,15 +311,11 @@ impl RunBlock<'_> {
         let isa = self.product.right.isa();
         match self.product.right.precision() {
             Precision::F32 => dispatch(isa, RunAs(self, PhantomData::<format::F32>)),
-            Precision::Bf16 => match (NativeTiles::of(isa), NativeBf16::of(isa)) {
-                (Some(tiles), _) => tiles.run(RunAs(self, PhantomData::<format::TiledBf16>)),
-                (_, Some(native)) => native.run(RunAs(self, PhantomData::<format::Bf16>)),
-                _ => dispatch(isa, RunAs(self, PhantomData::<format::WidenedBf16>)),
+            Precision::Bf16 => match NativeBf16::of(isa) {
+                Some(native) => native.run(RunAs(self, PhantomData::<format::Bf16>)),
+                None => dispatch(isa, RunAs(self, PhantomData::<format::WidenedBf16>)),
             },
-            Precision::Int8 => match NativeTiles::of(isa) {
-                Some(tiles) => tiles.run(RunAs(self, PhantomData::<format::TiledInt8>)),
-                None => dispatch_i8(isa, RunAs(self, PhantomData::<format::Int8>)),
-            },
+            Precision::Int8 => dispatch_i8(isa, RunAs(self, PhantomData::<format::Int8>)),
         }
     }
 }
@@ -313,12 +326,11 @@ impl<F: Format> Kernel for RunAs<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let RunAs(RunBlock { product: p, rows, panels, left }, _) = self;
         let panels = panels.start..panels.end.min(panel_count(p.n, S::LANES));
-        let copied_rows = rows.len().next_multiple_of(F::ROW_STEP);
-        left.hold(copied_rows * left_stride::<F>());
+        left.hold(rows.len() * left_stride::<F>());
         if left.scales.len() < rows.len() {
             left.scales.resize(rows.len(), LeftScale::default());
         }
-        let tiles = rows.len().div_ceil(F::tile_rows::<S>());
+        let tiles = rows.len().div_ceil(S::TILE_ROWS);
         let padded = padded_columns(p.n, S::LANES);
         if p.k == 0 {
             // No depth block would write the result.
@@ -339,9 +351,7 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                     Some(bias) => Start::Bias(unsafe { bias.add(column) }),
                     None => Start::Zero,
                 };
-                for (t, steps) in even_parts(copied_rows / F::ROW_STEP, tiles).enumerate() {
-                    let [start_row, end_row] = [steps.start, steps.end].map(|r| r * F::ROW_STEP);
-                    let part = start_row..end_row.min(rows.len());
+                for (t, part) in even_parts(rows.len(), tiles).enumerate() {
                     let row = rows.start + part.start;
                     // SAFETY: `check` has verified the shapes; this task alone writes these rows
                     // and columns, and `left` holds the copied rows and their scales. The
@@ -367,7 +377,7 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                             columns: panel.columns,
                             start,
                         };
-                        F::tile(s, part.len(), panel.vectors, tile);
+                        tile::compute::<S, F>(s, part.len(), panel.vectors, tile);
                         if last {
                             finish(s, p, row..row + part.len(), column, panel.columns);
                         }

@@ -1,8 +1,6 @@
 //! The inner loop: a tile of the result in registers.
 
 use super::format::{ColumnScales, Format, Scales, Sums};
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-use crate::arch::amx;
 use crate::simd::Simd;
 
 /// Words from one row of the copied block of the left matrix to the next: the block's depth plus
@@ -13,7 +11,7 @@ pub(super) const fn left_stride<F: Format>() -> usize {
 
 /// What is added to the sums.
 #[derive(Clone, Copy)]
-pub(crate) enum Start {
+pub(super) enum Start {
     Zero,
     /// A number for each column, of which as many exist as the tile has columns.
     Bias(*const f32),
@@ -23,7 +21,7 @@ pub(crate) enum Start {
 
 /// The operands of a tile; `left` has a row stride of [`left_stride`].
 #[derive(Clone, Copy)]
-pub(crate) struct Tile {
+pub(super) struct Tile {
     /// Words.
     pub(super) depth: usize,
     pub(super) left: *const u32,
@@ -43,12 +41,7 @@ pub(crate) struct Tile {
 /// The pointers must be valid for those shapes, `rows` in 1..=TILE_ROWS, `vectors` 1 or 2 and
 /// `columns` in (vectors − 1)·LANES+1..=vectors·LANES.
 #[inline(always)]
-pub(super) unsafe fn in_registers<S: Simd, F: Format>(
-    s: S,
-    rows: usize,
-    vectors: usize,
-    tile: Tile,
-) {
+pub(super) unsafe fn compute<S: Simd, F: Format>(s: S, rows: usize, vectors: usize, tile: Tile) {
     macro_rules! by_rows {
         ($($r:literal)*) => {
             match (rows, vectors) {
@@ -66,7 +59,7 @@ pub(super) unsafe fn in_registers<S: Simd, F: Format>(
 }
 
 /// # Safety
-/// As for [`in_registers`].
+/// As for [`compute`].
 #[inline(always)]
 unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Tile) {
     // SAFETY: every access lies within the shapes that the caller vouches for: rows < R, columns
@@ -149,107 +142,12 @@ unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Til
     }
 }
 
-/// Rows of a product of matrix tiles at most: two tiles.
-pub(super) const MATRIX_TILE_ROWS: usize = 32;
-
-/// What [`in_registers`] does, in matrix tiles: the sums of two by two of them go through the
-/// first-level cache, where vectors turn them into numbers.
-///
-/// # Safety
-/// As for [`in_registers`] with rows in 1..=MATRIX_TILE_ROWS, of which those that fill up the last
-/// sixteen must be readable on the left; inside of `NativeTiles::run` only.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[inline(always)]
-pub(super) unsafe fn in_matrix_tiles<S: Simd, F: Format>(
-    s: S,
-    rows: usize,
-    vectors: usize,
-    t: Tile,
-) {
-    #[repr(align(64))]
-    struct TileSums([u32; MATRIX_TILE_ROWS * 2 * amx::SIDE]);
-    debug_assert!(S::LANES == amx::SIDE);
-    let mut sums = std::mem::MaybeUninit::<TileSums>::uninit();
-    let operands = amx::Operands {
-        steps: t.depth / F::DEPTH_STEP,
-        left: t.left,
-        left_stride: 4 * left_stride::<F>(),
-        right: t.panel,
-        sums: sums.as_mut_ptr().cast(),
-    };
-    let words = amx_words::<F>();
-    // SAFETY: the caller's contract; the sums that are read have been written.
-    unsafe {
-        // Where the sums go is fetched while they are computed.
-        for r in 0..rows {
-            for v in 0..vectors {
-                s.prefetch_to_write(t.out.wrapping_add(r * t.out_stride + v * S::LANES));
-            }
-        }
-        amx::multiply(words, rows.div_ceil(amx::SIDE), vectors, operands);
-        for v in 0..vectors {
-            let (count, last) = (t.columns - v * S::LANES, v + 1 == vectors);
-            let columns = F::Sums::column_scales(s, t.scales, v);
-            let bias = match t.start {
-                Start::Bias(from) => load(s, from.add(v * S::LANES), last, count),
-                _ => s.splat(0.0),
-            };
-            for r in 0..rows {
-                let from = operands.sums.add((r * vectors + v) * S::LANES);
-                let sum = F::Sums::load(s, from);
-                let number = F::Sums::numbers(s, sum, t.scales, r, columns);
-                let at = t.out.add(r * t.out_stride + v * S::LANES);
-                let start = match t.start {
-                    Start::Result => load(s, at, last, count),
-                    _ => bias,
-                };
-                store(s, at, s.add(number, start), last, count);
-            }
-        }
-    }
-}
-
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-const fn amx_words<F: Format>() -> amx::Words {
-    if F::PER_WORD == 2 { amx::Words::Bf16 } else { amx::Words::Int8 }
-}
-
-/// Runs `iterations` rounds of products of tiles of a format, and returns the multiply-adds of words
-/// done.
-///
-/// # Safety
-/// Inside of `NativeTiles::run` only; `iterations` > 0.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[inline(always)]
-pub(crate) unsafe fn matrix_tile_loop<F: Format>(iterations: usize) -> usize {
-    // SAFETY: the caller's contract.
-    unsafe { amx::multiply_loop(amx_words::<F>(), iterations) }
-}
-
-/// No `NativeTiles` exists on this platform.
-///
-/// # Safety
-/// None.
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(crate) unsafe fn matrix_tile_loop<F: Format>(_: usize) -> usize {
-    unreachable!("matrix tiles without AMX");
-}
-
-/// No `NativeTiles` exists on this platform.
-///
-/// # Safety
-/// None.
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-pub(super) unsafe fn in_matrix_tiles<S: Simd, F: Format>(_: S, _: usize, _: usize, _: Tile) {
-    unreachable!("matrix tiles without AMX");
-}
-
 /// A vector, or its first `count` lanes if it is the `last` of a row and has no more.
 ///
 /// # Safety
 /// So many numbers must be readable.
 #[inline(always)]
-unsafe fn load<S: Simd>(s: S, from: *const f32, last: bool, count: usize) -> S::F32 {
+pub(super) unsafe fn load<S: Simd>(s: S, from: *const f32, last: bool, count: usize) -> S::F32 {
     // SAFETY: the caller's contract.
     unsafe { if last && count < S::LANES { s.load_part(from, count) } else { s.load(from) } }
 }
@@ -259,7 +157,7 @@ unsafe fn load<S: Simd>(s: S, from: *const f32, last: bool, count: usize) -> S::
 /// # Safety
 /// So many numbers must be writable.
 #[inline(always)]
-unsafe fn store<S: Simd>(s: S, to: *mut f32, x: S::F32, last: bool, count: usize) {
+pub(super) unsafe fn store<S: Simd>(s: S, to: *mut f32, x: S::F32, last: bool, count: usize) {
     // SAFETY: the caller's contract.
     unsafe { if last && count < S::LANES { s.store_part(to, x, count) } else { s.store(to, x) } }
 }

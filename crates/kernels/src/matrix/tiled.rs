@@ -1,0 +1,682 @@
+//! The product in matrix tiles: two by two of them, over the whole depth.
+//!
+//! Tiles multiply ten times as fast as vectors, so that everything around them counts: left rows
+//! are brought into the format once for all columns, or come in bf16 already ([`Bf16Rows`]), and
+//! the sums meet bias, activation and whatever else happens to them once, on their way from the
+//! tiles to the result.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
+use super::format::{Format, LeftScale, Scales, Sums, TiledBf16, TiledInt8};
+use super::packed::{CacheLine, padded_columns, panel, panel_count, words_mut};
+use super::tile;
+use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
+use crate::activation::Activation;
+use crate::arch::tiles as amx;
+use crate::memory::prefer_huge_pages;
+use crate::parallel::{self, Shared, even_parts};
+use crate::precision::Precision;
+use crate::simd::{Kernel, NativeTiles, Simd};
+
+/// Numbers to be read: in f32, rows without gaps, or in bf16.
+#[derive(Clone, Copy)]
+pub enum Numbers<'a> {
+    /// In f32.
+    Full(&'a [f32]),
+    /// In bf16.
+    Rounded(Bf16Rows<'a>),
+}
+
+/// Numbers to be written.
+pub enum NumbersMut<'a> {
+    /// In f32, rows without gaps.
+    Full(&'a mut [f32]),
+    /// In bf16.
+    Rounded(Bf16RowsMut<'a>),
+}
+
+/// The left matrix [m, k] of a product in tiles.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// In f32, the columns side by side.
+    Full(MatrixRef<'a>),
+    /// In bf16.
+    Rounded(Bf16Rows<'a>),
+}
+
+/// What is done to the sums z [m, n]: see [`Epilogue`](super::Epilogue).
+pub enum TiledEpilogue<'a> {
+    /// z
+    None,
+    /// f(z)
+    Activation(Activation),
+    /// f(z), and z itself.
+    Keeping(Activation, NumbersMut<'a>),
+    /// z·f′(x).
+    Backward(Activation, Numbers<'a>),
+}
+
+/// Where a product in tiles goes.
+pub enum TiledOutput<'a> {
+    /// To rows of f32 `row_stride` apart, added to what is there if `accumulate`.
+    Full {
+        /// At least (m − 1)·row_stride + n numbers.
+        data: &'a mut [f32],
+        /// Numbers from one row to the next, at least n.
+        row_stride: usize,
+        /// Add to what is there instead of replacing it.
+        accumulate: bool,
+    },
+    /// To rows of bf16.
+    Rounded(Bf16RowsMut<'a>),
+}
+
+/// out [m, n] = epilogue(left [m, k] · right [k, n] + bias `[n]`), for a right matrix in
+/// [tiles](PackedMatrix::is_tiled).
+pub struct TiledProduct<'a> {
+    /// [m, k]
+    pub left: Left<'a>,
+    /// [k, n]
+    pub right: &'a PackedMatrix,
+    /// `[n]`
+    pub bias: Option<&'a [f32]>,
+    /// What happens to the sums.
+    pub epilogue: TiledEpilogue<'a>,
+    /// Where they go.
+    pub out: TiledOutput<'a>,
+}
+
+impl TiledProduct<'_> {
+    /// Computes the product over the threads of the current pool.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, both a bias and `accumulate` are asked for, the columns of `left`
+    /// are apart or `right` is not in tiles.
+    pub fn run(self) {
+        let [m, n] = self.check();
+        if m == 0 || n == 0 {
+            return;
+        }
+        let tiles = NativeTiles::of(self.right.isa()).expect("a right matrix in tiles");
+        match self.right.precision() {
+            Precision::Bf16 => self.run_as::<TiledBf16>(tiles, m, n),
+            Precision::Int8 => self.run_as::<TiledInt8>(tiles, m, n),
+            Precision::F32 => panic!("a right matrix that is not in tiles"),
+        }
+    }
+
+    fn check(&self) -> [usize; 2] {
+        let [m, k] = match self.left {
+            Left::Full(left) => {
+                assert!(left.column_stride == 1, "left columns apart in reduced precision");
+                left.shape()
+            }
+            Left::Rounded(left) => left.shape(),
+        };
+        let [right_k, n] = self.right.shape();
+        assert_eq!(k, right_k, "the depths of a product");
+        if let Some(bias) = self.bias {
+            assert_eq!(bias.len(), n, "the bias of a product");
+        }
+        match &self.epilogue {
+            TiledEpilogue::Keeping(_, NumbersMut::Full(z)) => assert_eq!(z.len(), m * n),
+            TiledEpilogue::Keeping(_, NumbersMut::Rounded(z)) => check_rows(z.layout, m, n),
+            TiledEpilogue::Backward(_, Numbers::Full(x)) => assert_eq!(x.len(), m * n),
+            TiledEpilogue::Backward(_, Numbers::Rounded(x)) => check_rows(x.layout, m, n),
+            TiledEpilogue::None | TiledEpilogue::Activation(_) => {}
+        }
+        match &self.out {
+            TiledOutput::Full { data, row_stride, accumulate } if m > 0 && n > 0 => {
+                assert!(!accumulate || self.bias.is_none(), "a bias on top of what is there");
+                assert!(n <= *row_stride, "rows of a result overlap");
+                assert!((m - 1) * row_stride + n <= data.len(), "[{m}, {n}] does not fit");
+            }
+            TiledOutput::Full { .. } => {}
+            TiledOutput::Rounded(out) => check_rows(out.layout, m, n),
+        }
+        [m, n]
+    }
+
+    fn run_as<F: Format>(self, tiles: NativeTiles, m: usize, n: usize) {
+        let words = depth_words::<F>(self.right.shape()[0]);
+        let blocks = depth_blocks::<F>(words).count();
+        let mut scratch = SCRATCH.take();
+        let left = match self.left {
+            Left::Rounded(rows) if F::PER_WORD == TiledBf16::PER_WORD => SharedLeft {
+                words: rows.start.cast(),
+                stride: 16 * rows.layout.lines_in_a_row(),
+                scales: std::ptr::null(),
+            },
+            left => bring::<F>(tiles, left, words, blocks, m, &mut scratch),
+        };
+        let product = &SharedProduct {
+            left,
+            words,
+            blocks,
+            n,
+            right: self.right,
+            bias: self.bias.map(<[f32]>::as_ptr),
+            out: self.out.place(),
+            accumulate: matches!(self.out, TiledOutput::Full { accumulate: true, .. }),
+            epilogue: match self.epilogue {
+                TiledEpilogue::None => SharedEpilogue::None,
+                TiledEpilogue::Activation(f) => SharedEpilogue::Activation(f),
+                TiledEpilogue::Keeping(f, z) => SharedEpilogue::Keeping(f, z.place(n)),
+                TiledEpilogue::Backward(f, x) => SharedEpilogue::Backward(f, x.place(n)),
+            },
+            lent: PhantomData,
+        };
+        let threads = parallel::threads();
+        // The rows of a task, in whole pairs of tiles, stay in a second-level cache.
+        let in_cache = (LEFT_BYTES / (4 * words.max(1)) / 32 * 32).clamp(32, MOST_ROWS);
+        let mut row_parts = m.div_ceil(in_cache);
+        if row_parts > 1 {
+            row_parts = row_parts.next_multiple_of(threads);
+        }
+        let panels = panel_count(n, amx::SIDE);
+        let wanted = if threads == 1 { 1 } else { (8 * threads).div_ceil(row_parts) };
+        let panel_parts = wanted.clamp(1, panels);
+        parallel::for_each(row_parts * panel_parts, |task| {
+            let part = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
+            // Whole tiles, but for the last.
+            let steps = part(m.div_ceil(amx::SIDE), row_parts, task / panel_parts);
+            let rows = steps.start * amx::SIDE..m.min(steps.end * amx::SIDE);
+            let panels = part(panels, panel_parts, task % panel_parts);
+            tiles.run(RunPart::<F> { product, rows, panels, format: PhantomData });
+        });
+        SCRATCH.set(scratch);
+    }
+}
+
+/// Bytes of a task's left rows, less than half of a second-level cache.
+const LEFT_BYTES: usize = 800 << 10;
+/// Rows of a task at most.
+const MOST_ROWS: usize = 512;
+
+fn check_rows(layout: Bf16Layout, m: usize, n: usize) {
+    assert_eq!([layout.rows, layout.columns], [m, n], "rows of bf16");
+}
+
+thread_local! {
+    /// Left rows of the product that the thread has begun. Whoever needs it takes it, so that a
+    /// product begun while another one waits for its tasks has its own.
+    static SCRATCH: Cell<Scratch> = const { Cell::new(Scratch { lines: Vec::new(), scales: Vec::new() }) };
+}
+
+#[derive(Default)]
+struct Scratch {
+    lines: Vec<CacheLine>,
+    /// For each row and block of the depth.
+    scales: Vec<LeftScale>,
+}
+
+/// Brings all left rows into the format.
+fn bring<F: Format>(
+    tiles: NativeTiles,
+    left: Left<'_>,
+    words: usize,
+    blocks: usize,
+    m: usize,
+    scratch: &mut Scratch,
+) -> SharedLeft {
+    let lines = words.div_ceil(16) | 1;
+    let needed = m.next_multiple_of(amx::SIDE) * lines;
+    if scratch.lines.len() < needed {
+        scratch.lines = Vec::with_capacity(needed);
+        prefer_huge_pages(&mut scratch.lines);
+        scratch.lines.resize(needed, CacheLine::ZERO);
+    }
+    if scratch.scales.len() < m * blocks {
+        scratch.scales.resize(m * blocks, LeftScale::default());
+    }
+    let shared = SharedLeft {
+        words: scratch.lines.as_ptr().cast(),
+        stride: 16 * lines,
+        scales: scratch.scales.as_ptr(),
+    };
+    let (to, scales) = (Shared::new(&mut scratch.lines), Shared::new(&mut scratch.scales));
+    let parts: Vec<_> = even_parts(m, m.div_ceil(parallel::rows_per_task(m, 2 * words))).collect();
+    parallel::for_each(parts.len(), |part| {
+        let rows = parts[part].clone();
+        // SAFETY: each task has the lines and scales of its own rows.
+        let (to, scales) = unsafe {
+            let lines = to.part(rows.start * lines..rows.end * lines);
+            (lines, scales.part(rows.start * blocks..rows.end * blocks))
+        };
+        tiles.run(Bring::<F> { left, rows, to, words, scales, format: PhantomData });
+    });
+    shared
+}
+
+struct Bring<'a, F> {
+    left: Left<'a>,
+    rows: Range<usize>,
+    to: &'a mut [CacheLine],
+    words: usize,
+    scales: &'a mut [LeftScale],
+    format: PhantomData<F>,
+}
+
+impl<F: Format> Kernel for Bring<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let blocks = depth_blocks::<F>(self.words).count();
+        let lines = self.to.len() / self.rows.len();
+        let mut widened = Vec::new();
+        for (i, row) in self.rows.clone().enumerate() {
+            let numbers = match self.left {
+                Left::Full(left) => &left.data[row * left.row_stride..][..left.columns],
+                Left::Rounded(left) => {
+                    widened.resize(left.layout.columns, 0.0);
+                    left.widen_row(s, row, &mut widened);
+                    &widened[..]
+                }
+            };
+            let to = words_mut(&mut self.to[i * lines..(i + 1) * lines]);
+            for (block, depth) in depth_blocks::<F>(self.words).enumerate() {
+                let end = numbers.len().min(depth.end * F::PER_WORD);
+                let part = &numbers[end.min(depth.start * F::PER_WORD)..end];
+                self.scales[i * blocks + block] = F::left_words(s, part, &mut to[depth]);
+            }
+        }
+    }
+}
+
+/// Left rows in the format: words `stride` apart, and a scale for each row and block.
+#[derive(Clone, Copy)]
+struct SharedLeft {
+    words: *const u32,
+    stride: usize,
+    scales: *const LeftScale,
+}
+
+/// A matrix in memory: rows of f32 or of bf16, `stride` numbers apart.
+#[derive(Clone, Copy)]
+enum Place {
+    Full(*mut f32, usize),
+    Rounded(*mut u16, usize),
+}
+
+impl TiledOutput<'_> {
+    fn place(&self) -> Place {
+        match self {
+            TiledOutput::Full { data, row_stride, .. } => {
+                Place::Full(data.as_ptr().cast_mut(), *row_stride)
+            }
+            TiledOutput::Rounded(rows) => {
+                Place::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
+            }
+        }
+    }
+}
+
+impl NumbersMut<'_> {
+    fn place(self, n: usize) -> Place {
+        match self {
+            NumbersMut::Full(data) => Place::Full(data.as_mut_ptr(), n),
+            NumbersMut::Rounded(rows) => {
+                Place::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
+            }
+        }
+    }
+}
+
+impl Numbers<'_> {
+    fn place(self, n: usize) -> Place {
+        match self {
+            Numbers::Full(data) => Place::Full(data.as_ptr().cast_mut(), n),
+            Numbers::Rounded(rows) => {
+                let start = rows.start.cast_mut().cast();
+                Place::Rounded(start, 32 * rows.layout.lines_in_a_row())
+            }
+        }
+    }
+}
+
+impl Place {
+    /// `count` ≤ LANES numbers from (row, column) on; further lanes are of no meaning.
+    ///
+    /// # Safety
+    /// They must lie within the matrix.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, row: usize, column: usize, count: usize) -> S::F32 {
+        // SAFETY: the caller's contract; rows of bf16 are whole cache lines.
+        unsafe {
+            match self {
+                Place::Full(start, stride) => {
+                    let from = start.add(row * stride + column);
+                    if count == S::LANES { s.load(from) } else { s.load_part(from, count) }
+                }
+                Place::Rounded(start, stride) => s.load_bf16(start.add(row * stride + column)),
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Place::load`], and nothing else may touch them.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, s: S, row: usize, column: usize, x: S::F32, count: usize) {
+        // SAFETY: the caller's contract; rows of bf16 are whole cache lines.
+        unsafe {
+            match self {
+                Place::Full(start, stride) => {
+                    let to = start.add(row * stride + column);
+                    if count == S::LANES { s.store(to, x) } else { s.store_part(to, x, count) }
+                }
+                Place::Rounded(start, stride) => {
+                    let to = start.add(row * stride + column);
+                    if count == S::LANES {
+                        s.store_bf16(to, x);
+                    } else {
+                        // What fills up the line is zero.
+                        let mut numbers = [0.0; amx::SIDE];
+                        s.store_part(numbers.as_mut_ptr(), x, count);
+                        s.store_bf16(to, s.load(numbers.as_ptr()));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A [`TiledProduct`] whose tasks run at once.
+struct SharedProduct<'a> {
+    left: SharedLeft,
+    words: usize,
+    blocks: usize,
+    n: usize,
+    right: &'a PackedMatrix,
+    bias: Option<*const f32>,
+    out: Place,
+    accumulate: bool,
+    epilogue: SharedEpilogue,
+    lent: PhantomData<&'a mut [f32]>,
+}
+
+enum SharedEpilogue {
+    None,
+    Activation(Activation),
+    Keeping(Activation, Place),
+    Backward(Activation, Place),
+}
+
+// SAFETY: what the pointers lead to is read only, but for the result and the kept sums, of which
+// each task writes its own rows and columns.
+unsafe impl Send for SharedProduct<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for SharedProduct<'_> {}
+
+/// Rows × panels of the result.
+struct RunPart<'a, F> {
+    product: &'a SharedProduct<'a>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    format: PhantomData<F>,
+}
+
+/// Rows of a pair of tiles.
+const PAIR: usize = 2 * amx::SIDE;
+
+/// Sums of two by two tiles.
+#[repr(C, align(64))]
+struct TileSums([u32; PAIR * PAIR]);
+
+impl<F: Format> Kernel for RunPart<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let p = self.product;
+        let padded = padded_columns(p.n, amx::SIDE);
+        let mut sums = TileSums([0; PAIR * PAIR]);
+        let steps = self.rows.len().div_ceil(amx::SIDE);
+        for index in self.panels {
+            let panel = panel(p.n, amx::SIDE, index);
+            let at = Columns { first: panel.first_column, vectors: panel.vectors, padded };
+            let pairs = steps.div_ceil(2);
+            // The panel to come, a share of it before each pair of tiles.
+            let ahead = p.right.words().as_ptr().wrapping_add(p.words * (at.first + PAIR));
+            let share = (p.words * PAIR).div_ceil(pairs).next_multiple_of(16);
+            for (index, pair) in even_parts(steps, pairs).enumerate() {
+                for line in (index * share..(index + 1) * share).step_by(16) {
+                    s.prefetch_far(ahead.wrapping_add(line).cast());
+                }
+                let first = self.rows.start + pair.start * amx::SIDE;
+                let rows = first..self.rows.end.min(self.rows.start + pair.end * amx::SIDE);
+                fetch(s, p, rows.clone(), at);
+                let mut totals = [[s.splat(0.0); 2]; PAIR];
+                for (block, depth) in depth_blocks::<F>(p.words).enumerate() {
+                    // SAFETY: `check` has verified the shapes; left rows are readable up to whole
+                    // tiles; this kernel runs inside of `NativeTiles::run`.
+                    unsafe {
+                        let right = p.right.words().as_ptr();
+                        let operands = amx::Operands {
+                            steps: depth.len() / F::DEPTH_STEP,
+                            left: p.left.words.add(first * p.left.stride + depth.start),
+                            left_stride: 4 * p.left.stride,
+                            right: right.add(depth.start * padded + depth.len() * at.first),
+                            sums: sums.0.as_mut_ptr(),
+                        };
+                        amx::multiply(words_of::<F>(), pair.len(), panel.vectors, operands);
+                        if p.blocks > 1 {
+                            add_numbers::<S, F>(s, p, &sums, rows.clone(), at, block, &mut totals);
+                        }
+                    }
+                }
+                // SAFETY: as above; this task alone writes these rows and columns.
+                unsafe { finish::<S, F>(s, p, &sums, rows, at, panel.columns, &totals) };
+            }
+        }
+    }
+}
+
+/// The columns of a panel.
+#[derive(Clone, Copy)]
+struct Columns {
+    first: usize,
+    /// Vectors of a row of sums.
+    vectors: usize,
+    /// Columns of the whole packed matrix.
+    padded: usize,
+}
+
+/// Fetches where the sums of a pair of tiles go, while they are computed.
+#[inline(always)]
+fn fetch<S: Simd>(s: S, p: &SharedProduct<'_>, rows: Range<usize>, at: Columns) {
+    for row in rows {
+        match p.out {
+            Place::Full(start, stride) => {
+                let to = start.wrapping_add(row * stride + at.first);
+                s.prefetch_to_write(to);
+                s.prefetch_to_write(to.wrapping_add(S::LANES));
+            }
+            Place::Rounded(start, stride) => {
+                s.prefetch_to_write(start.wrapping_add(row * stride + at.first).cast());
+            }
+        }
+    }
+}
+
+/// What turns the sums of a block of the depth into numbers, if they have scales.
+#[inline(always)]
+fn scales(p: &SharedProduct<'_>, first_row: usize, at: Columns, block: usize) -> Scales {
+    Scales {
+        rows: p.left.scales.wrapping_add(first_row * p.blocks + block),
+        columns: p.right.scales().as_ptr().wrapping_add(at.first),
+        column_sums: p.right.column_sums().as_ptr().wrapping_add(block * at.padded + at.first),
+    }
+}
+
+/// Adds the sums of a block of the depth to the totals.
+///
+/// # Safety
+/// The sums must be of these rows and columns, and the scales of both exist.
+#[inline(always)]
+unsafe fn add_numbers<S: Simd, F: Format>(
+    s: S,
+    p: &SharedProduct<'_>,
+    sums: &TileSums,
+    rows: Range<usize>,
+    at: Columns,
+    block: usize,
+    totals: &mut [[S::F32; 2]; PAIR],
+) {
+    let scales = scales(p, rows.start, at, block);
+    for v in 0..at.vectors {
+        // SAFETY: the caller's contract; a row's scales of all blocks lie side by side.
+        unsafe {
+            let columns = F::Sums::column_scales(s, scales, v);
+            for r in 0..rows.len() {
+                let from = sums.0.as_ptr().add((r * at.vectors + v) * S::LANES);
+                let sum = F::Sums::load(s, from);
+                let number = F::Sums::numbers(s, sum, scales, r * p.blocks, columns);
+                totals[r][v] = s.add(totals[r][v], number);
+            }
+        }
+    }
+}
+
+/// Brings the sums, or the totals if the depth has several blocks, to where they go.
+///
+/// # Safety
+/// As for [`add_numbers`]; rows × columns must lie within the result, and no other task may touch
+/// them.
+#[inline(always)]
+unsafe fn finish<S: Simd, F: Format>(
+    s: S,
+    p: &SharedProduct<'_>,
+    sums: &TileSums,
+    rows: Range<usize>,
+    at: Columns,
+    columns: usize,
+    totals: &[[S::F32; 2]; PAIR],
+) {
+    if columns == PAIR && p.blocks == 1 && matches!(p.epilogue, SharedEpilogue::None) {
+        // SAFETY: the caller's contract.
+        return unsafe { finish_whole::<S, F>(s, p, sums, rows, at) };
+    }
+    let scales = scales(p, rows.start, at, 0);
+    for v in 0..at.vectors {
+        let (column, count) = (at.first + v * S::LANES, (columns - v * S::LANES).min(S::LANES));
+        // SAFETY: the caller's contract; the bias has n numbers.
+        unsafe {
+            let of_columns = F::Sums::column_scales(s, scales, v);
+            let bias = match p.bias {
+                Some(bias) => tile::load(s, bias.add(column), true, count),
+                None => s.splat(0.0),
+            };
+            for (r, row) in rows.clone().enumerate() {
+                let sum = if p.blocks > 1 {
+                    totals[r][v]
+                } else {
+                    let from = sums.0.as_ptr().add((r * at.vectors + v) * S::LANES);
+                    F::Sums::numbers(s, F::Sums::load(s, from), scales, r, of_columns)
+                };
+                let start = if p.accumulate { p.out.load(s, row, column, count) } else { bias };
+                let z = s.add(sum, start);
+                let y = match p.epilogue {
+                    SharedEpilogue::None => z,
+                    SharedEpilogue::Activation(f) => f.value(s, z),
+                    SharedEpilogue::Keeping(f, keep) => {
+                        keep.store(s, row, column, z, count);
+                        f.value(s, z)
+                    }
+                    SharedEpilogue::Backward(f, x) => {
+                        s.mul(z, f.derivative(s, x.load(s, row, column, count)))
+                    }
+                };
+                p.out.store(s, row, column, y, count);
+            }
+        }
+    }
+    if at.vectors == 1 {
+        // Lines of bf16 are filled up with zeros.
+        let kept = match p.epilogue {
+            SharedEpilogue::Keeping(_, keep) => Some(keep),
+            _ => None,
+        };
+        for place in [Some(p.out), kept].into_iter().flatten() {
+            if let Place::Rounded(..) = place {
+                for row in rows.clone() {
+                    // SAFETY: the second half of a line that begins at the panel.
+                    unsafe { place.store(s, row, at.first + S::LANES, s.splat(0.0), S::LANES) };
+                }
+            }
+        }
+    }
+}
+
+/// [`finish`] for whole lines and nothing but a bias or what is there already, in so few instructions
+/// that the next tiles' products overlap with them.
+///
+/// # Safety
+/// As for [`finish`].
+#[inline(always)]
+unsafe fn finish_whole<S: Simd, F: Format>(
+    s: S,
+    p: &SharedProduct<'_>,
+    sums: &TileSums,
+    rows: Range<usize>,
+    at: Columns,
+) {
+    // SAFETY: the caller's contract; the bias has n numbers, and sums have two vectors a row.
+    unsafe {
+        let scales = scales(p, rows.start, at, 0);
+        let columns = [F::Sums::column_scales(s, scales, 0), F::Sums::column_scales(s, scales, 1)];
+        let mut starts = [s.splat(0.0); 2];
+        if let Some(bias) = p.bias {
+            starts = [s.load(bias.add(at.first)), s.load(bias.add(at.first + S::LANES))];
+        }
+        let mut from = sums.0.as_ptr();
+        match p.out {
+            Place::Full(start, stride) => {
+                let mut to = start.add(rows.start * stride + at.first);
+                for r in 0..rows.len() {
+                    for v in 0..2 {
+                        let to = to.add(v * S::LANES);
+                        let sum = F::Sums::load(s, from.add(v * S::LANES));
+                        let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
+                        let start = if p.accumulate { s.load(to) } else { starts[v] };
+                        s.store(to, s.add(sum, start));
+                    }
+                    from = from.add(PAIR);
+                    to = to.add(stride);
+                }
+            }
+            Place::Rounded(start, stride) => {
+                let mut to = start.add(rows.start * stride + at.first);
+                for r in 0..rows.len() {
+                    for v in 0..2 {
+                        let sum = F::Sums::load(s, from.add(v * S::LANES));
+                        let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
+                        s.store_bf16(to.add(v * S::LANES), s.add(sum, starts[v]));
+                    }
+                    from = from.add(PAIR);
+                    to = to.add(stride);
+                }
+            }
+        }
+    }
+}
+
+/// Runs `iterations` rounds of products of tiles of a format, and returns the multiply-adds of words
+/// done.
+pub(crate) fn multiply_loop<F: Format>(tiles: NativeTiles, iterations: usize) -> usize {
+    struct Rounds<F>(usize, PhantomData<F>);
+    impl<F: Format> Kernel for Rounds<F> {
+        type Output = usize;
+        #[inline(always)]
+        fn run<S: Simd>(self, _: S) -> usize {
+            // SAFETY: inside of `NativeTiles::run`.
+            unsafe { amx::multiply_loop(words_of::<F>(), self.0.max(1)) }
+        }
+    }
+    tiles.run(Rounds::<F>(iterations, PhantomData))
+}
+
+const fn words_of<F: Format>() -> amx::Words {
+    if F::PER_WORD == 2 { amx::Words::Bf16 } else { amx::Words::Int8 }
+}

@@ -1,0 +1,594 @@
+//! Multi-head attention over ragged rows in matrix tiles, with its backward.
+//!
+//! What [`attention`](crate::attention) computes, for operands and results in bf16
+//! ([`Bf16Rows`]), heads whose width is a multiple of 32 and no dropout. The probabilities are
+//! rounded to bf16 where they enter a product; soft-max and its backward are in f32, for 32
+//! queries at once, whose scores stay in the first-level cache.
+//!
+//! A product's right operand is a panel of words, each of two bf16 along the depth, and its left
+//! one is rows of such words. So a head is copied in two ways: with the numbers of a token along
+//! the depth (`by_width`: its words as they are, transposed), and with tokens along it
+//! (`by_token`: two tokens' numbers in a word).
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use crate::arch::tiles;
+use crate::attention::{Attention, RelativeBias};
+use crate::elementary;
+use crate::isa::Isa;
+use crate::matrix::packed::{CacheLine, words_mut};
+use crate::matrix::{Bf16Rows, Bf16RowsMut};
+use crate::parallel;
+use crate::simd::{Kernel, NativeTiles, Simd};
+
+/// Queries whose scores are computed at once, columns of a panel, and numbers of a step of the
+/// depth.
+const PAIR: usize = 2 * tiles::SIDE;
+
+/// Q, K, V and their gradients, tokens of `stride` halves: Q|K|V of all heads.
+#[derive(Clone, Copy)]
+struct Qkv {
+    start: *mut u16,
+    stride: usize,
+}
+
+/// The attention's result or the gradient there, tokens of `stride` halves.
+type Context = Qkv;
+
+// SAFETY: plain numbers, of which tasks touch their own row's and head's.
+unsafe impl Send for Qkv {}
+// SAFETY: as above.
+unsafe impl Sync for Qkv {}
+
+impl Qkv {
+    fn reading(rows: Bf16Rows<'_>) -> Qkv {
+        let stride = 2 * tiles::SIDE * rows.layout.lines_in_a_row();
+        Qkv { start: rows.start.cast_mut().cast(), stride }
+    }
+
+    fn writing(rows: Bf16RowsMut<'_>) -> Qkv {
+        let stride = 2 * tiles::SIDE * rows.layout.lines_in_a_row();
+        Qkv { start: rows.start.cast(), stride }
+    }
+
+    /// Where a head's numbers of a token begin.
+    fn at(self, token: usize, column: usize) -> *mut u16 {
+        self.start.wrapping_add(token * self.stride + column)
+    }
+}
+
+thread_local! {
+    static ARENA: RefCell<Vec<CacheLine>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Attention<'_> {
+    /// Whether [`Attention::forward_in_tiles`] computes this.
+    pub fn fits_tiles(&self, isa: Isa) -> bool {
+        isa.has_tiles() && self.width.is_multiple_of(PAIR) && self.dropout.probability <= 0.0
+    }
+
+    /// out [queries, heads·width] ← the attention's result for qkv = Q|K|V [tokens,
+    /// 3·heads·width]. The queries of a row are its first tokens, as many as there are.
+    ///
+    /// # Panics
+    /// If the shapes do not fit, or [`Attention::fits_tiles`] does not hold.
+    pub fn forward_in_tiles(&self, isa: Isa, qkv: Bf16Rows<'_>, out: Bf16RowsMut<'_>) {
+        let tiles = self.check(isa, qkv.shape(), [out.layout.rows, out.layout.columns]);
+        let (qkv, out) = (Qkv::reading(qkv), Qkv::writing(out));
+        self.each(|row, head| {
+            ARENA.with_borrow_mut(|arena| {
+                let head = Head::new(self, row, head);
+                tiles.run(Forward { head, qkv, out, arena });
+            });
+        });
+    }
+
+    /// gradient [tokens, 3·heads·width] ← that at qkv, for `d` [queries, heads·width] at the
+    /// result. Tokens that ask nothing have none at their Q, which must be zero before.
+    ///
+    /// # Panics
+    /// As [`Attention::forward_in_tiles`].
+    pub fn backward_in_tiles(
+        &self,
+        isa: Isa,
+        qkv: Bf16Rows<'_>,
+        d: Bf16Rows<'_>,
+        gradient: Bf16RowsMut<'_>,
+    ) {
+        let tiles = self.check(isa, qkv.shape(), d.shape());
+        assert_eq!(qkv.layout, gradient.layout, "the gradient's shape");
+        let [qkv, d] = [qkv, d].map(Qkv::reading);
+        let gradient = Qkv::writing(gradient);
+        self.each(|row, head| {
+            ARENA.with_borrow_mut(|arena| {
+                let head = Head::new(self, row, head);
+                tiles.run(Backward { head, qkv, d, gradient, arena });
+            });
+        });
+    }
+
+    fn check(&self, isa: Isa, qkv: [usize; 2], context: [usize; 2]) -> NativeTiles {
+        assert!(self.fits_tiles(isa), "attention that does not fit tiles");
+        let (queries, keys) = (self.query_offsets, self.key_offsets);
+        assert_eq!(queries.len(), keys.len(), "rows of queries and keys");
+        for (q, k) in queries.windows(2).zip(keys.windows(2)) {
+            assert!(q[0] <= q[1] && k[0] <= k[1], "offsets that fall");
+            assert!(q[1] - q[0] <= k[1] - k[0], "more queries than tokens");
+        }
+        let width = self.heads * self.width;
+        let last = |offsets: &[usize]| offsets.last().copied().unwrap_or(0);
+        assert_eq!(qkv[1], 3 * width, "Q, K and V of a token");
+        assert_eq!(context[1], width, "the result of a token");
+        assert!(last(keys) <= qkv[0] && last(queries) <= context[0], "tokens beyond the data");
+        NativeTiles::of(isa).expect("tiles")
+    }
+
+    fn each(&self, f: impl Fn(usize, usize) + Sync + Send) {
+        let rows = self.query_offsets.len().saturating_sub(1);
+        parallel::for_each(rows * self.heads, |task| {
+            let (row, head) = (task / self.heads, task % self.heads);
+            if self.query_offsets[row] < self.query_offsets[row + 1] {
+                f(row, head);
+            }
+        });
+    }
+}
+
+/// One head of one row.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    /// The first token of the row, which is its first query too.
+    first: usize,
+    /// The first query's row of the result.
+    first_result: usize,
+    queries: usize,
+    keys: usize,
+    width: usize,
+    /// Columns of Q, K and V in a token, and of the result.
+    columns: [usize; 3],
+    result_column: usize,
+    scale: f32,
+    bias: Option<RelativeBias<'a>>,
+    index: usize,
+}
+
+impl<'a> Head<'a> {
+    fn new(of: &Attention<'a>, row: usize, head: usize) -> Head<'a> {
+        let (queries, keys) = (&of.query_offsets[row..row + 2], &of.key_offsets[row..row + 2]);
+        let (all, column) = (of.heads * of.width, head * of.width);
+        if let Some(bias) = of.relative_bias {
+            assert!(keys[1] - keys[0] <= bias.reach, "a row longer than the bias");
+        }
+        Head {
+            first: keys[0],
+            first_result: queries[0],
+            queries: queries[1] - queries[0],
+            keys: keys[1] - keys[0],
+            width: of.width,
+            columns: [column, all + column, 2 * all + column],
+            result_column: column,
+            scale: 1.0 / (of.width as f32).sqrt(),
+            bias: of.relative_bias,
+            index: head,
+        }
+    }
+
+    /// The bias of a query for all keys.
+    fn bias_row(&self, query: usize) -> Option<&'a [f32]> {
+        self.bias.map(|b| {
+            let first = self.index * (2 * b.reach - 1) + b.reach - 1 - query;
+            &b.table[first..first + self.keys]
+        })
+    }
+
+    /// Keys up to whole panels.
+    fn padded_keys(&self) -> usize {
+        self.keys.next_multiple_of(PAIR)
+    }
+
+    fn padded_queries(&self) -> usize {
+        self.queries.next_multiple_of(PAIR)
+    }
+
+    /// Blocks of queries.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let queries = self.queries;
+        (0..queries).step_by(PAIR).map(move |start| start..queries.min(start + PAIR))
+    }
+}
+
+/// Cuts pieces of so many words from an arena that grows as needed; a piece begins at a cache line.
+fn cut<const N: usize>(arena: &mut Vec<CacheLine>, words: [usize; N]) -> [*mut u32; N] {
+    let lines = words.map(|words| words.div_ceil(16));
+    let all = lines.iter().sum();
+    if arena.len() < all {
+        arena.resize(all, CacheLine::ZERO);
+    }
+    let mut at = 0;
+    let start = words_mut(arena).as_mut_ptr();
+    lines.map(|lines| {
+        let piece = start.wrapping_add(16 * at);
+        at += lines;
+        piece
+    })
+}
+
+/// Words from one row of `words` words to the next: an odd number of cache lines.
+fn odd_stride(words: usize) -> usize {
+    16 * (words.div_ceil(16) | 1)
+}
+
+/// Panels of `count` tokens from `first` on, with the numbers of a token along the depth: for each
+/// 32 tokens width/2 words of them. Tokens up to a whole panel are zeros.
+///
+/// # Safety
+/// Inside of `NativeTiles::run`; the tokens and 32·width/2 words for each panel must be there.
+#[inline(always)]
+unsafe fn by_width(of: Qkv, first: usize, count: usize, column: usize, width: usize, to: *mut u32) {
+    // SAFETY: the caller's contract; rows that a tile reaches beyond the tokens are readable.
+    unsafe {
+        for start in (0..count).step_by(tiles::SIDE) {
+            let panel = to.add(start / PAIR * PAIR * (width / 2) + start % PAIR);
+            for word in (0..width / 2).step_by(tiles::SIDE) {
+                let from = of.at(first + start, column).cast::<u32>().add(word);
+                tiles::transpose(from, of.stride / 2, panel.add(word * PAIR), PAIR);
+            }
+        }
+        let padded = count.next_multiple_of(PAIR);
+        for token in count..padded {
+            let panel = to.add(token / PAIR * PAIR * (width / 2) + token % PAIR);
+            for word in 0..width / 2 {
+                *panel.add(word * PAIR) = 0;
+            }
+        }
+    }
+}
+
+/// Panels of `count` tokens from `first` on, with tokens along the depth: for each 32 of the numbers
+/// of a token half as many words as there are tokens. Tokens up to a whole step are zeros.
+///
+/// # Safety
+/// As for [`by_width`], with as many words as padded tokens/2 · width.
+#[inline(always)]
+unsafe fn by_token(of: Qkv, first: usize, count: usize, column: usize, width: usize, to: *mut u32) {
+    let depth = count.next_multiple_of(PAIR) / 2;
+    let zeros = [0u16; tiles::SIDE];
+    // SAFETY: the caller's contract.
+    unsafe {
+        for at in (0..width).step_by(tiles::SIDE) {
+            let panel = to.add(at / PAIR * PAIR * depth + at % PAIR);
+            for pair in 0..depth {
+                let row = |token: usize| {
+                    let there = of.at(first + token, column + at).cast_const();
+                    if token < count { there } else { zeros.as_ptr() }
+                };
+                tiles::pair(row(2 * pair), row(2 * pair + 1), panel.add(pair * PAIR));
+            }
+        }
+    }
+}
+
+/// Rows of words, `stride` words apart, as a left operand.
+#[derive(Clone, Copy)]
+struct Rows {
+    start: *const u32,
+    stride: usize,
+}
+
+impl Rows {
+    fn of(qkv: Qkv, token: usize, column: usize) -> Rows {
+        Rows { start: qkv.at(token, column).cast(), stride: qkv.stride / 2 }
+    }
+}
+
+/// sums [panels, 32, 32] ← `rows` rows of left · right, over `depth` numbers, for `panels` panels.
+///
+/// # Safety
+/// Inside of `NativeTiles::run`; all must be there, left rows up to whole tiles.
+#[inline(always)]
+unsafe fn multiply(
+    left: Rows,
+    rows: usize,
+    right: *const u32,
+    depth: usize,
+    panels: usize,
+    sums: *mut u32,
+) {
+    for panel in 0..panels {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let operands = tiles::Operands {
+                steps: depth / PAIR,
+                left: left.start,
+                left_stride: 4 * left.stride,
+                right: right.add(panel * PAIR * depth / 2),
+                sums: sums.add(panel * PAIR * PAIR),
+            };
+            tiles::multiply(tiles::Words::Bf16, rows.div_ceil(tiles::SIDE), 2, operands);
+        }
+    }
+}
+
+/// Where vector `index` of row `row` of sums lies.
+#[inline(always)]
+fn vector(sums: *mut u32, row: usize, index: usize) -> *mut f32 {
+    let (panel, half) = (index / 2, index % 2);
+    sums.wrapping_add(panel * PAIR * PAIR + row * PAIR + half * tiles::SIDE).cast()
+}
+
+/// Row `row` of scores ← exp(z − max z) for z = score·scale + bias; 0 beyond the keys. Returns the
+/// inverse of the sum.
+///
+/// # Safety
+/// Inside of `NativeTiles::run`; the scores must be those of all keys.
+#[inline(always)]
+unsafe fn exponentials<S: Simd>(
+    s: S,
+    head: &Head<'_>,
+    scores: *mut u32,
+    row: usize,
+    query: usize,
+) -> f32 {
+    let (whole, rest) = (head.keys / S::LANES, head.keys % S::LANES);
+    let bias = head.bias_row(query);
+    let mut outside = [f32::NEG_INFINITY; 2 * tiles::SIDE];
+    outside[..rest].fill(0.0);
+    // SAFETY: the caller's contract; the bias has a number for each key.
+    unsafe {
+        let scale = s.splat(head.scale);
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for index in 0..whole {
+            let at = vector(scores, row, index);
+            let mut z = s.mul(s.load(at), scale);
+            if let Some(bias) = bias {
+                z = s.add(z, s.load(bias.as_ptr().add(index * S::LANES)));
+            }
+            s.store(at, z);
+            largest = s.max(largest, z);
+        }
+        let padded = head.padded_keys() / S::LANES;
+        for index in whole..padded {
+            // Of the first of these `rest` keys exist, of the others none.
+            let at = vector(scores, row, index);
+            let mut z = s.mul(s.load(at), scale);
+            let exist = if index == whole { rest } else { 0 };
+            if let Some(bias) = bias {
+                z = s.add(z, s.load_part(bias.as_ptr().add(head.keys - exist), exist));
+            }
+            z = s.add(z, s.load(outside.as_ptr().add(if exist > 0 { 0 } else { tiles::SIDE })));
+            s.store(at, z);
+            largest = s.max(largest, z);
+        }
+        let largest = s.splat(s.largest(largest));
+        let mut sum = s.splat(0.0);
+        for index in 0..padded {
+            let at = vector(scores, row, index);
+            let e = elementary::exp(s, s.sub(s.load(at), largest));
+            s.store(at, e);
+            sum = s.add(sum, e);
+        }
+        1.0 / s.sum(sum)
+    }
+}
+
+/// Rows of sums, each times its number of `by`, to bf16 from `to` on.
+///
+/// # Safety
+/// Inside of `NativeTiles::run`; all must be there, and no other task may touch it.
+#[inline(always)]
+unsafe fn store_rows<S: Simd>(
+    s: S,
+    sums: *mut u32,
+    by: &[f32],
+    to: Qkv,
+    first: usize,
+    column: usize,
+    width: usize,
+) {
+    for (row, by) in by.iter().enumerate() {
+        for index in 0..width / S::LANES {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let x = s.mul(s.load(vector(sums, row, index)), s.splat(*by));
+                s.store_bf16(to.at(first + row, column + index * S::LANES), x);
+            }
+        }
+    }
+}
+
+struct Forward<'a> {
+    head: Head<'a>,
+    qkv: Qkv,
+    out: Context,
+    arena: &'a mut Vec<CacheLine>,
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Forward { head, qkv, out, arena } = self;
+        let (keys, width) = (head.padded_keys(), head.width);
+        let stride = odd_stride(keys / 2);
+        let [k, v, scores, p, sums] = cut(
+            arena,
+            [keys * width / 2, keys * width / 2, PAIR * keys, PAIR * stride, PAIR * width],
+        );
+        let [of_q, of_k, of_v] = head.columns;
+        // SAFETY: the shapes have been checked, the pieces are as large as what they hold, and this
+        // task alone writes this head of this row's results.
+        unsafe {
+            by_width(qkv, head.first, head.keys, of_k, width, k);
+            by_token(qkv, head.first, head.keys, of_v, width, v);
+            for block in head.blocks() {
+                let q = Rows::of(qkv, head.first + block.start, of_q);
+                multiply(q, block.len(), k, width, keys / PAIR, scores);
+                let mut inverse_sums = [0.0; PAIR];
+                for (row, query) in block.clone().enumerate() {
+                    inverse_sums[row] = exponentials(s, &head, scores, row, query);
+                    let to = p.add(row * stride).cast::<u16>();
+                    for index in 0..keys / S::LANES {
+                        let e = s.load(vector(scores, row, index));
+                        s.store_bf16(to.add(index * S::LANES), e);
+                    }
+                }
+                let p = Rows { start: p, stride };
+                multiply(p, block.len(), v, keys, width / PAIR, sums);
+                let by = &inverse_sums[..block.len()];
+                let first = head.first_result + block.start;
+                store_rows(s, sums, by, out, first, head.result_column, width);
+            }
+        }
+    }
+}
+
+struct Backward<'a> {
+    head: Head<'a>,
+    qkv: Qkv,
+    d: Context,
+    gradient: Qkv,
+    arena: &'a mut Vec<CacheLine>,
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Backward { head, qkv, d, gradient, arena } = self;
+        let (keys, queries, width) = (head.padded_keys(), head.padded_queries(), head.width);
+        let (stride, turned_stride) = (odd_stride(keys / 2), odd_stride(queries / 2));
+        let [of_q, of_k, of_v] = head.columns;
+        let panels = keys * width / 2;
+        let pieces = cut(
+            arena,
+            [
+                panels,
+                panels,
+                panels,
+                queries * width / 2,
+                PAIR * keys,
+                PAIR * keys,
+                PAIR * stride,
+                PAIR / 2 * keys,
+                keys * turned_stride,
+                keys * turned_stride,
+                PAIR * width,
+            ],
+        );
+        let [k_wide, v_wide, k_deep, deep, scores, d_scores, left, pairs, p_turned, d_turned, sums] =
+            pieces;
+        // SAFETY: as in the forward pass.
+        unsafe {
+            by_width(qkv, head.first, head.keys, of_k, width, k_wide);
+            by_width(qkv, head.first, head.keys, of_v, width, v_wide);
+            by_token(qkv, head.first, head.keys, of_k, width, k_deep);
+            for block in head.blocks() {
+                let rows = block.len();
+                let q = Rows::of(qkv, head.first + block.start, of_q);
+                let of_d = Rows::of(d, head.first_result + block.start, head.result_column);
+                multiply(q, rows, k_wide, width, keys / PAIR, scores);
+                multiply(of_d, rows, v_wide, width, keys / PAIR, d_scores);
+                for (row, query) in block.clone().enumerate() {
+                    let inverse = exponentials(s, &head, scores, row, query);
+                    softmax_backward(s, &head, scores, d_scores, row, inverse);
+                    let to = left.add(row * stride).cast::<u16>();
+                    for index in 0..keys / S::LANES {
+                        let x = s.load(vector(d_scores, row, index));
+                        s.store_bf16(to.add(index * S::LANES), x);
+                    }
+                }
+                for row in rows..PAIR {
+                    for index in 0..keys / S::LANES {
+                        s.store(vector(scores, row, index), s.splat(0.0));
+                        s.store(vector(d_scores, row, index), s.splat(0.0));
+                    }
+                }
+                let left = Rows { start: left, stride };
+                multiply(left, rows, k_deep, keys, width / PAIR, sums);
+                let first = head.first + block.start;
+                store_rows(s, sums, &[1.0; PAIR][..rows], gradient, first, of_q, width);
+                for (from, to) in [(scores, p_turned), (d_scores, d_turned)] {
+                    turn(s, from, keys, pairs, to.add(block.start / 2), turned_stride);
+                }
+            }
+            for (turned, of, first, from, to) in [
+                (d_turned, qkv, head.first, of_q, of_k),
+                (p_turned, d, head.first_result, head.result_column, of_v),
+            ] {
+                by_token(of, first, head.queries, from, width, deep);
+                for start in (0..head.keys).step_by(PAIR) {
+                    let rows = (head.keys - start).min(PAIR);
+                    let left =
+                        Rows { start: turned.add(start * turned_stride), stride: turned_stride };
+                    multiply(left, rows, deep, queries, width / PAIR, sums);
+                    let by = &[1.0; PAIR][..rows];
+                    store_rows(s, sums, by, gradient, head.first + start, to, width);
+                }
+            }
+        }
+    }
+}
+
+/// Row `row` of scores, exponentials whose sum's inverse is `inverse`, ← the probabilities p, and of
+/// `d_scores`, the gradient d there, ← the gradient at the scores, scale·p·(d − Σ p·d).
+///
+/// # Safety
+/// As for [`exponentials`].
+#[inline(always)]
+unsafe fn softmax_backward<S: Simd>(
+    s: S,
+    head: &Head<'_>,
+    scores: *mut u32,
+    d_scores: *mut u32,
+    row: usize,
+    inverse: f32,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (inverse, scale) = (s.splat(inverse), s.splat(head.scale));
+        let mut dot = s.splat(0.0);
+        for index in 0..head.padded_keys() / S::LANES {
+            let p = s.mul(s.load(vector(scores, row, index)), inverse);
+            s.store(vector(scores, row, index), p);
+            dot = s.mul_add(p, s.load(vector(d_scores, row, index)), dot);
+        }
+        let dot = s.splat(s.sum(dot));
+        for index in 0..head.padded_keys() / S::LANES {
+            let at = vector(d_scores, row, index);
+            let p = s.mul(s.load(vector(scores, row, index)), scale);
+            s.store(at, s.mul(p, s.sub(s.load(at), dot)));
+        }
+    }
+}
+
+/// The columns of 32 rows of sums, as rows of words of two bf16: to [keys, 16 words].
+///
+/// # Safety
+/// As for [`exponentials`]; `pairs` must have room for 16 rows of words.
+#[inline(always)]
+unsafe fn turn<S: Simd>(
+    s: S,
+    sums: *mut u32,
+    keys: usize,
+    pairs: *mut u32,
+    to: *mut u32,
+    stride: usize,
+) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut halves = [[0u16; tiles::SIDE]; 2];
+        for index in 0..keys / S::LANES {
+            for pair in 0..PAIR / 2 {
+                for (half, numbers) in halves.iter_mut().enumerate() {
+                    let x = s.load(vector(sums, 2 * pair + half, index));
+                    s.store_bf16(numbers.as_mut_ptr(), x);
+                }
+                let to = pairs.add(pair * keys + index * S::LANES);
+                tiles::pair(halves[0].as_ptr(), halves[1].as_ptr(), to);
+            }
+            let from = pairs.add(index * S::LANES);
+            tiles::transpose(from, keys, to.add(index * S::LANES * stride), stride);
+        }
+    }
+}
