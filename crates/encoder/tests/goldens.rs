@@ -64,14 +64,16 @@ fn what_enters_and_leaves_every_layer_is_pytorchs() {
 /// number of a row or column, which is some 3.5 times their root mean square, 3.5/(254·√3).
 /// Independent errors add up to √36 times that, 0.7 % and 4.8 %, of the result's root mean square.
 /// The largest of them is to the largest result as their root mean squares are. Soft-max and norms
-/// amplify what enters them; twice the sum leaves room for that.
+/// amplify what enters them; twice the sum leaves room for that. In matrix tiles attention's two
+/// products round their operands to bf16 as well: √48 instead of √36.
 #[test]
 fn reduced_precisions_stay_within_their_bounds_of_f32() {
     let mut report = Report::default();
     let golden = bert();
     let batch = batch(&golden);
     for device in devices() {
-        for (precision, bound) in [(Precision::Bf16, 1.4e-2), (Precision::Int8, 9.6e-2)] {
+        let bf16 = if device.instructions() == "amx" { 1.6e-2 } else { 1.4e-2 };
+        for (precision, bound) in [(Precision::Bf16, bf16), (Precision::Int8, 9.6e-2)] {
             let mut encoder = load(&golden, &device, precision);
             let what = format!("{device:?} in {precision}");
             assert_eq!(encoder.precision(), precision, "{what}");
