@@ -90,8 +90,8 @@ impl Plan<'_> {
         self.options.head_dropout = dropout;
         let head =
             HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
-        let (family, width) = (encoder.config().family.name(), encoder.config().hidden_size);
-        let reference = ModelReference::new(family, self.model, width)?;
+        let config = encoder.config();
+        let reference = ModelReference::new(&config.model_type, self.model, config.hidden_size)?;
         let seed = self.options.seed;
         let (mut model, begun) =
             self.subject.begin(&encoder, (self.model, &reference), &head, &left_out, seed)?;
