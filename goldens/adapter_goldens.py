@@ -86,9 +86,18 @@ def cases():
         yield Case(activation.replace("_", "-"), seq_bn(non_linearity=activation))
     yield Case("layer-norms", double_seq_bn(), layer_norms=(0, 1, 2), **trained)
     yield Case("layer-norms-seq-bn", seq_bn(leave_out=[0]), layer_norms=(1, 2))
+    yield Case("xlm-roberta-double-seq-bn", double_seq_bn(), base="xlm-roberta")
+    yield Case("distilbert-double-seq-bn", double_seq_bn(), base="distilbert")
+    yield Case("electra-double-seq-bn", double_seq_bn(), base="electra")
 
 
-MODELS = {"bert": adapters.BertAdapterModel, "roberta": adapters.RobertaAdapterModel}
+MODELS = {
+    "bert": adapters.BertAdapterModel,
+    "roberta": adapters.RobertaAdapterModel,
+    "xlm-roberta": adapters.XLMRobertaAdapterModel,
+    "distilbert": adapters.DistilBertAdapterModel,
+    "electra": adapters.ElectraAdapterModel,
+}
 
 
 def load_base(root, name):
@@ -129,7 +138,8 @@ def add_head(model, name, kind, layers=2):
 
 def batch(base, kind, seed):
     """Rows of 1 to 14 tokens, singles and pairs, with their labels."""
-    special, types = (tiny.ROBERTA_SPECIAL, 0) if base == "roberta" else (tiny.BERT_SPECIAL, 1)
+    special = tiny.ROBERTA_SPECIAL if "roberta" in base else tiny.BERT_SPECIAL
+    types = 1 if base in ("bert", "electra") else 0
     rows = tiny.draw_rows(seed, [3, 1, 9], [(2, 1), (6, 4)], special, types)
     if kind == "regression":
         labels = torch.tensor([0.5, 3.25, -1.0, 5.0, 2.0])
@@ -149,12 +159,16 @@ def batch_loss(logits, labels, kind):
     return F.cross_entropy(logits, labels)
 
 
+def has_types(model):
+    return getattr(model.config, "type_vocab_size", 0) > 1
+
+
 def run(model, rows, **more):
     """Logits [rows, labels] and last hidden states [tokens, hidden], each row alone."""
     logits, states = [], []
     for ids, types in rows:
         arguments = {"input_ids": torch.tensor([ids])}
-        if model.config.type_vocab_size > 1:
+        if has_types(model):
             arguments["token_type_ids"] = torch.tensor([types])
         output = model(**arguments, output_hidden_states=True, **more)
         logits.append(output.logits[0])
@@ -309,7 +323,7 @@ def check_library_loss(model, rows, labels, loss):
     with torch.no_grad():
         losses = []
         for (ids, types), label in zip(rows, labels):
-            kinds = {"token_type_ids": torch.tensor([types])} if model.config.type_vocab_size > 1 else {}
+            kinds = {"token_type_ids": torch.tensor([types])} if has_types(model) else {}
             losses.append(model(input_ids=torch.tensor([ids]), labels=label[None], **kinds).loss)
     assert relative_error(torch.stack(losses).mean(), loss) < 1e-5
 
@@ -321,7 +335,7 @@ def check_case(golden, model, parameters, case, rows, labels, double):
     if not model.adapters_config.get(case.adapter)["use_gating"]:
         # A gate is the mean over all positions, padding too: there the library's rows depend on their batch.
         ids, types, mask = padded(rows)
-        kinds = {"token_type_ids": types} if model.config.type_vocab_size > 1 else {}
+        kinds = {"token_type_ids": types} if has_types(model) else {}
         with torch.no_grad():
             logits = model(input_ids=ids, attention_mask=mask, **kinds).logits
         error = relative_error(logits, double.logits)

@@ -1,10 +1,13 @@
 """Encoders: hidden states and the gradient through the frozen layers, for every family and stored form."""
 import os
+import pickle
 import shutil
+import struct
 
 import torch
 import transformers as hf
 from safetensors.torch import load_file, save_file
+from torch import serialization
 
 import tiny_models as tiny
 import tiny_tokenizers
@@ -95,6 +98,10 @@ def make_family(
     tokenizer.save(golden.folder("model/tokenizer.json"), pretty=False)
     write_lines(golden.folder("texts.jsonl"), tiny_tokenizers.encoded_texts(tokenizer))
     rows = tiny.draw_rows(seed + 1, [1, 2, 5, 17, longest], [(2, 3), (6, 5)], special, types)
+    if special is tiny.ROBERTA_SPECIAL:
+        # A text may spell the padding token out: positions pass over it.
+        padding = config.pad_token_id
+        rows.append(([0, 9, padding, padding, 11, padding, 2], [0] * 7))
     put_encoder(golden, encoder, rows, seed + 2, every_layer)
     check_stored(golden, encoder, rows)
     golden.write()
@@ -142,6 +149,7 @@ def make_stored_forms(root, seed):
         "bert-sharded": lambda path: save_model(whole.bert, path, max_shard_size="8KB"),
         "bert-gamma-beta": lambda path: save_old_names(whole, path),
         "bert-torch-file": lambda path: save_torch_file(whole, path),
+        "bert-old-torch-file": lambda path: save_old_torch_file(whole, path),
     }
     for name, save in forms.items():
         whole.float()
@@ -164,13 +172,45 @@ def save_old_names(whole, path):
 
 
 def save_torch_file(whole, path):
-    """Only `pytorch_model.bin`, with the tensors as views of shared storages here and there."""
+    """Only `pytorch_model.bin`."""
     save_model(whole, path)
     os.remove(os.path.join(path, "model.safetensors"))
+    torch.save(torch_state(whole), os.path.join(path, "pytorch_model.bin"))
+
+
+def torch_state(whole):
+    """The tensors, which are views of shared storages here and there."""
     state = {name: value.clone() for name, value in whole.state_dict().items()}
     first, second = (f"bert.encoder.layer.0.attention.self.{name}.weight" for name in ("query", "key"))
     both = torch.cat([state[first], state[second]])
     state[first], state[second] = both[: len(state[first])], both[len(state[first]) :]
     transposed = "bert.encoder.layer.0.output.dense.weight"
     state[transposed] = state[transposed].t().contiguous().t()
-    torch.save(state, os.path.join(path, "pytorch_model.bin"))
+    return state
+
+
+def save_old_torch_file(whole, path):
+    """`pytorch_model.bin` as before PyTorch 1.6. PyTorch itself names storages by their addresses and puts them in
+    that order, another one each time."""
+    save_model(whole, path)
+    os.remove(os.path.join(path, "model.safetensors"))
+    storages = {}
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, value):
+            if not isinstance(value, torch.storage.TypedStorage):
+                return None
+            address = value._untyped_storage.data_ptr()
+            key, _ = storages.setdefault(address, (f"{len(storages):03}", value))
+            return "storage", getattr(torch, value._pickle_storage_type()), key, "cpu", value._size(), None
+
+    version = serialization.PROTOCOL_VERSION
+    machine = dict(protocol_version=version, little_endian=True, type_sizes=dict(short=2, int=4, long=4))
+    with open(os.path.join(path, "pytorch_model.bin"), "wb") as file:
+        for value in (serialization.MAGIC_NUMBER, version, machine):
+            pickle.dump(value, file, protocol=2)
+        Pickler(file, protocol=2).dump(torch_state(whole))
+        pickle.dump([key for key, _ in storages.values()], file, protocol=2)
+        for _, storage in storages.values():
+            file.write(struct.pack("<q", storage._size()))
+            file.write(bytes(storage._untyped_storage))

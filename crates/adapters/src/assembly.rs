@@ -74,8 +74,8 @@ impl TaskModel {
         head: &StoredHead,
     ) -> Result<TaskModel, AdapterError> {
         let config = encoder.config();
-        let (family, d) = (config.family.name(), config.hidden_size);
-        adapter.check_base(family, d, config.num_hidden_layers)?;
+        let d = config.hidden_size;
+        adapter.check_base(&config.model_type, d, config.num_hidden_layers)?;
         let form = Form::of(&adapter.config);
         let device = encoder.device();
         let modules = adapter.modules.iter().map(|(place, stored)| {
@@ -226,7 +226,7 @@ pub(crate) fn new_head(device: &Device, d: usize, shape: &HeadShape, seed: u64) 
 }
 
 pub(crate) fn head_of(encoder: &Encoder, head: &StoredHead) -> Result<Head, AdapterError> {
-    head.check_base(encoder.config().family.name(), encoder.config().hidden_size)?;
+    head.check_base(&encoder.config().model_type, encoder.config().hidden_size)?;
     let device = encoder.device();
     let layers = head.layers.iter().map(|stored| {
         let zeros = vec![0.0; stored.outputs];

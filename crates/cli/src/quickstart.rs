@@ -176,5 +176,5 @@ fn messages(seed: u64) -> Result<(TaskRows, LabelledRows), CliError> {
     let (train, validation, test) = (next()?, next()?, next()?);
     let metrics = MetricSet::for_kind(AnswerKind::Class);
     let name = Some("sms_spam".to_owned());
-    Ok((TaskRows { name, train, validation, space, metrics }, test))
+    Ok((TaskRows { name, train, validation, space, metrics, left_out: [0; 2] }, test))
 }

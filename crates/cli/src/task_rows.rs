@@ -64,6 +64,8 @@ pub(crate) struct TaskRows {
     pub(crate) validation: LabelledRows,
     pub(crate) space: AnswerSpace,
     pub(crate) metrics: MetricSet,
+    /// Rows of the training file and of the validation file that were left out.
+    pub(crate) left_out: [u64; 2],
 }
 
 impl RowFlags {
@@ -73,14 +75,15 @@ impl RowFlags {
             (Some(name), Some(folder)) => {
                 let task = Task::by_name(name)?;
                 let space = task.answer_space()?;
-                let labelled = |file| -> Result<LabelledRows, CliError> {
+                let labelled = |file| -> Result<(LabelledRows, u64), CliError> {
                     let (rows, report) = task.read(folder, file, &space, MissingLabels::Drop)?;
                     rows::say(common, &report);
-                    Ok(rows)
+                    Ok((rows, report.rows_left_out()))
                 };
-                let validation = labelled(&task.validation[0])?;
-                let (name, train) = (Some(task.name.to_owned()), labelled(&task.train)?);
-                Ok(TaskRows { name, train, validation, space, metrics: task.metrics })
+                let (validation, of_validation) = labelled(&task.validation[0])?;
+                let (train, of_training) = labelled(&task.train)?;
+                let (name, left_out) = (Some(task.name.to_owned()), [of_training, of_validation]);
+                Ok(TaskRows { name, train, validation, space, metrics: task.metrics, left_out })
             }
             _ => self.own_rows(seed, common),
         }
@@ -117,6 +120,7 @@ impl RowFlags {
         let train =
             LabelledRows::new(examples, &reading, &space, MissingLabels::Drop, &mut report)?;
         rows::say(common, &report);
+        let mut left_out = [report.rows_left_out(), 0];
         let (train, validation) = if self.validation_file.is_empty() {
             let mut parts = train.split(&[self.validation_fraction], seed)?.into_iter();
             match (parts.next(), parts.next()) {
@@ -128,9 +132,10 @@ impl RowFlags {
             let refuse = MissingLabels::Refuse;
             let rows = LabelledRows::new(examples, &reading, &space, refuse, &mut report)?;
             rows::say(common, &report);
+            left_out[1] = report.rows_left_out();
             (train, rows)
         };
         let metrics = MetricSet::for_kind(kind);
-        Ok(TaskRows { name: None, train, validation, space, metrics })
+        Ok(TaskRows { name: None, train, validation, space, metrics, left_out })
     }
 }

@@ -199,3 +199,44 @@ fn bad_input_is_named_and_nothing_is_left_behind() {
     assert_eq!(wrong.status.code(), Some(1));
     assert!(words(&wrong).contains("hidden size"), "{}", words(&wrong));
 }
+
+/// The library takes a head only where the class is the model's own.
+#[test]
+fn an_adapter_belongs_to_its_own_type_of_base() {
+    let home = tempfile::tempdir().expect("a folder");
+    let home = home.path();
+    write(home, "rows.csv", rows(12).as_bytes());
+    let cases = [
+        ("bert", "BertAdapterModel"),
+        ("roberta", "RobertaAdapterModel"),
+        ("xlm-roberta", "XLMRobertaAdapterModel"),
+        ("camembert", "CamembertAdapterModel"),
+        ("distilbert", "DistilBertAdapterModel"),
+        ("electra", "ElectraAdapterModel"),
+        ("mpnet", "MPNetAdapterModel"),
+    ];
+    for (model_type, class) in cases {
+        let model = golden_dir(model_type).join("model");
+        let model = model.to_str().expect("a path");
+        let flags = ["train", "--train-file", "rows.csv", "--epochs", "1", "--max-length", "20"];
+        let trained = [&flags[..], &["--model", model, "--output-dir", model_type]].concat();
+        let trained = adaptkit(home, &trained);
+        assert!(trained.status.success(), "{model_type}: {}", words(&trained));
+        for name in ["adapter_config.json", "head_config.json"] {
+            let file = std::fs::read(home.join(model_type).join(name)).expect("a file");
+            let file: Value = serde_json::from_slice(&file).expect("JSON");
+            assert_eq!(file["model_type"], model_type, "{name}");
+            assert_eq!(file["model_class"], class, "{name}");
+        }
+        let flags = ["predict", "--input", "rows.csv", "--model", model, "--adapter", model_type];
+        let labelled = adaptkit(home, &flags);
+        assert!(labelled.status.success(), "{model_type}: {}", words(&labelled));
+        assert_eq!(labelled.stdout.split(|byte| *byte == b'\n').count(), 13, "{model_type}");
+    }
+    // A sibling of the same shape is another base.
+    let camembert = golden_dir("camembert").join("model");
+    let camembert = camembert.to_str().expect("a path");
+    let flags = ["eval", "--validation-file", "rows.csv", "--model", camembert];
+    let refused = adaptkit(home, &[&flags[..], &["--adapter", "xlm-roberta"]].concat());
+    assert_eq!(refused.status.code(), Some(1), "{}", words(&refused));
+}

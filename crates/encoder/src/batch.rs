@@ -2,6 +2,8 @@
 
 use adaptkit_compute::RowOffsets;
 
+use crate::PositionNumbers;
+
 /// Rows of token ids, one after another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RaggedBatch {
@@ -50,9 +52,40 @@ impl RaggedBatch {
         self.ids.len()
     }
 
-    /// Each token's place in its row, counted from `first`.
-    pub(crate) fn positions(&self, first: u32) -> Vec<u32> {
-        let lengths = self.offsets.as_slice().windows(2).map(|w| w[1] - w[0]);
-        lengths.flat_map(|n| (first..).take(n)).collect()
+    /// Each token's number in its row, for the position embedding.
+    pub(crate) fn positions(&self, numbers: PositionNumbers) -> Vec<u32> {
+        let mut positions = Vec::with_capacity(self.tokens());
+        for bounds in self.offsets.as_slice().windows(2) {
+            let mut next = numbers.first();
+            for id in &self.ids[bounds[0]..bounds[1]] {
+                if numbers == PositionNumbers::AfterPadding(*id) {
+                    positions.push(*id);
+                } else {
+                    positions.push(next);
+                    next += 1;
+                }
+            }
+        }
+        positions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `create_position_ids_from_input_ids` of `transformers` gives.
+    #[test]
+    fn positions_are_numbered_as_each_family_numbers_them() {
+        let rows: [&[u32]; 4] = [&[0, 9, 9, 2], &[0, 1, 9, 1, 3, 2], &[1], &[0, 2]];
+        let batch = RaggedBatch::new(rows.map(|ids| (ids, &[0; 6][..ids.len()])));
+        let cases: [(PositionNumbers, &[u32]); 3] = [
+            (PositionNumbers::FromZero, &[0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 0, 0, 1]),
+            (PositionNumbers::AfterPadding(1), &[2, 3, 4, 5, 2, 1, 3, 1, 4, 5, 1, 2, 3]),
+            (PositionNumbers::AfterPadding(3), &[4, 5, 6, 7, 4, 5, 6, 7, 3, 8, 4, 4, 5]),
+        ];
+        for (numbers, expected) in cases {
+            assert_eq!(batch.positions(numbers), expected, "{numbers:?}");
+        }
     }
 }

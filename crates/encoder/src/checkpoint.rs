@@ -8,6 +8,7 @@
 //! none, those of a model with a head do, and old ones call a layer norm's weight and bias `gamma`
 //! and `beta`.
 
+mod old_torch_file;
 mod pickle;
 mod safetensors_file;
 mod stored;

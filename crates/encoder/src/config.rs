@@ -64,6 +64,26 @@ impl Family {
     }
 }
 
+/// How the tokens of a row are numbered for the position embedding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PositionNumbers {
+    /// From 0.
+    FromZero,
+    /// From the number after the padding token's id. A padding token inside a row, where a text
+    /// spells it out, has its own id for a number and is not counted.
+    AfterPadding(u32),
+}
+
+impl PositionNumbers {
+    /// The number of a row's first position.
+    pub fn first(self) -> u32 {
+        match self {
+            PositionNumbers::FromZero => 0,
+            PositionNumbers::AfterPadding(padding) => padding + 1,
+        }
+    }
+}
+
 /// The shape of an encoder.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EncoderConfig {
@@ -127,16 +147,18 @@ impl EncoderConfig {
         self.max_position_embeddings - self.first_position() as usize
     }
 
-    /// The number of a row's first position in the position embedding.
-    ///
-    /// RoBERTa counts from the one after the padding token's id; MPNet does so with an id that is
-    /// always 1.
-    pub fn first_position(&self) -> u32 {
+    /// How a row's positions are numbered. MPNet's padding token is always 1 there.
+    pub fn position_numbers(&self) -> PositionNumbers {
         match self.family {
-            Family::Bert | Family::DistilBert | Family::Electra => 0,
-            Family::Roberta => self.pad_token_id + 1,
-            Family::MpNet => 2,
+            Family::Bert | Family::DistilBert | Family::Electra => PositionNumbers::FromZero,
+            Family::Roberta => PositionNumbers::AfterPadding(self.pad_token_id),
+            Family::MpNet => PositionNumbers::AfterPadding(1),
         }
+    }
+
+    /// The number of a row's first position in the position embedding.
+    pub fn first_position(&self) -> u32 {
+        self.position_numbers().first()
     }
 
     /// Numbers in an attention head.

@@ -25,7 +25,7 @@ mod tokenizer;
 
 pub use batch::RaggedBatch;
 pub use checkpoint::Checkpoint;
-pub use config::{BaseModule, EncoderConfig, Family, LayerModule};
+pub use config::{BaseModule, EncoderConfig, Family, LayerModule, PositionNumbers};
 pub use dropout::BaseDropout;
 pub use error::EncoderError;
 pub use identity::identity;

@@ -251,7 +251,7 @@ impl Encoder {
                 of(BaseModule::PositionEmbeddings),
                 [config.max_position_embeddings, width],
             )?,
-            first_position: config.first_position(),
+            position_numbers: config.position_numbers(),
             token_types: match types {
                 0 => None,
                 _ => Some(table(&tables, of(BaseModule::TokenTypeEmbeddings), [types, width])?),

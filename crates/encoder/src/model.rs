@@ -8,7 +8,7 @@ use adaptkit_compute::{
 };
 
 use crate::layer::{At, Depth, Layer, LayerTape};
-use crate::{BaseDropout, EncoderConfig, Place, RaggedBatch, Site, Sites};
+use crate::{BaseDropout, EncoderConfig, Place, PositionNumbers, RaggedBatch, Site, Sites};
 
 /// Which tokens of the last layer are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,7 @@ pub struct Encoder {
 pub(crate) struct Embeddings {
     pub(crate) words: EmbeddingTable,
     pub(crate) positions: EmbeddingTable,
-    /// The number of a row's first position in the table.
-    pub(crate) first_position: u32,
+    pub(crate) position_numbers: PositionNumbers,
     pub(crate) token_types: Option<EmbeddingTable>,
     pub(crate) norm: FrozenNorm,
     pub(crate) projection: Option<FrozenLinear>,
@@ -114,7 +113,7 @@ impl Encoder {
     /// If an id is not in the vocabulary or a row is longer than the model's positions.
     pub fn embed_dropping(&self, batch: &RaggedBatch, dropout: BaseDropout) -> Tensor {
         let e = &self.embeddings;
-        let positions = batch.positions(e.first_position);
+        let positions = batch.positions(e.position_numbers);
         let mut tables = vec![(&e.words, &batch.ids[..]), (&e.positions, &positions[..])];
         tables.extend(e.token_types.as_ref().map(|table| (table, &batch.type_ids[..])));
         let sum = EmbeddingTable::sum(&self.device, &tables);

@@ -6,10 +6,11 @@ use adaptkit_compute::{Device, Precision};
 use adaptkit_encoder::{Empty, Encoder, RaggedBatch, Readout};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
-const GOLDENS: [&str; 12] = [
+const GOLDENS: [&str; 13] = [
     "bert",
     "bert-gamma-beta",
     "bert-gelu-new",
+    "bert-old-torch-file",
     "bert-prefixed",
     "bert-sharded",
     "bert-torch-file",

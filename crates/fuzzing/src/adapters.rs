@@ -106,7 +106,8 @@ pub fn provenance(data: &[u8]) {
     Provenance::read(again.path()).expect("what was written");
 }
 
-/// The names of the tensors of an adapter, a line each, in a file that is right in all else.
+/// The names of the tensors of an adapter, of layer norms beside it and of a head, a line each, in a
+/// file that is right in all else.
 pub fn tensor_names(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut header = serde_json::Map::new();
@@ -128,6 +129,12 @@ pub fn tensor_names(data: &[u8]) {
         let home = directory(&[("adapter_config.json", config), ("adapter.safetensors", &weights)]);
         accepted(StoredAdapter::read(home.path()));
     }
+    let home = directory(&[
+        ("adapter_config.json", ADAPTER_CONFIG),
+        ("adapter.safetensors", ADAPTER),
+        ("layer_norms.safetensors", &weights),
+    ]);
+    accepted(StoredAdapter::read(home.path()));
     let home = directory(&[
         (
             "head_config.json",

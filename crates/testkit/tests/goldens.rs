@@ -99,6 +99,7 @@ fn an_adapter_finds_its_base() {
         ("bert", "bert"),
         ("adapter-seq-bn", "bert"),
         ("adapter-roberta-seq-bn", "roberta"),
+        ("adapter-distilbert-double-seq-bn", "distilbert"),
         ("fusion-dynamic-2", "bert"),
     ];
     for (name, base) in cases {

@@ -20,7 +20,7 @@ fn cases() -> Vec<String> {
     let names = names.map(|name| name.expect("a name in UTF-8"));
     let mut cases: Vec<String> = names.filter(|name| name.starts_with("adapter-")).collect();
     cases.sort();
-    assert!(cases.len() >= 29, "{cases:?}");
+    assert!(cases.len() >= 32, "{cases:?}");
     cases
 }
 
@@ -92,18 +92,21 @@ fn empty() -> TaskModel {
 /// A parameter's name in the library: its model's prefix and the adapter's name are those of the
 /// golden's own gradients.
 fn library_name(golden: &Golden, owner: Owner, part: &str) -> String {
+    let names = golden.names();
     let end = match owner {
         Owner::Head => format!(".{part}"),
         Owner::Adapter(place) => {
-            let site = match place.site {
-                Site::Attention => "attention.output",
-                Site::Output => "output",
+            let distilbert = names.iter().any(|name| name.starts_with("d.distilbert."));
+            let (stack, site) = match (distilbert, place.site) {
+                (false, Site::Attention) => ("encoder", "attention.output"),
+                (false, Site::Output) => ("encoder", "output"),
+                (true, Site::Attention) => ("transformer", "attention_adapters"),
+                (true, Site::Output) => ("transformer", "output_adapters"),
             };
             let norm = if part.starts_with("LayerNorm") { "" } else { "adapters." };
-            format!("encoder.layer.{}.{site}.{norm}", place.layer)
+            format!("{stack}.layer.{}.{site}.{norm}", place.layer)
         }
     };
-    let names = golden.names();
     let found = names.iter().filter_map(|name| name.strip_prefix("d.")).find(|name| match owner {
         Owner::Head => name.starts_with("heads.") && name.ends_with(&end),
         Owner::Adapter(_) if part.starts_with("LayerNorm") => {

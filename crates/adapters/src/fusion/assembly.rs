@@ -136,7 +136,7 @@ fn check_members(
     };
     let mut places = BTreeSet::new();
     for member in members {
-        member.check_base(config.family.name(), config.hidden_size, config.num_hidden_layers)?;
+        member.check_base(&config.model_type, config.hidden_size, config.num_hidden_layers)?;
         let all = (0..config.num_hidden_layers)
             .flat_map(|layer| Site::ALL.map(|site| Place::new(layer, site)));
         places.extend(all.filter(|place| module_at(member, *place).is_some()));

@@ -90,8 +90,8 @@ impl Plan<'_> {
         self.options.head_dropout = dropout;
         let head =
             HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
-        let (family, width) = (encoder.config().family.name(), encoder.config().hidden_size);
-        let reference = ModelReference::new(family, self.model, width)?;
+        let config = encoder.config();
+        let reference = ModelReference::new(&config.model_type, self.model, config.hidden_size)?;
         let seed = self.options.seed;
         let (mut model, begun) =
             self.subject.begin(&encoder, (self.model, &reference), &head, &left_out, seed)?;
@@ -141,7 +141,7 @@ impl Plan<'_> {
                 return Err(CliError::Interrupted { step, total_steps, signal });
             }
         };
-        let results = self.results(&outcome, validation.len(), trained, base);
+        let results = self.results(&outcome, (validation.len(), rows.left_out), trained, base);
         self.write(&encoder, &model, (&begun, &reference), rows, &results)?;
         if let Some(kept) = &self.kept {
             kept.remove()?;
@@ -154,7 +154,7 @@ impl Plan<'_> {
     fn results(
         &self,
         outcome: &Outcome,
-        validation_rows: usize,
+        (validation_rows, [left_out, validation_left_out]): (usize, [u64; 2]),
         trained: usize,
         base: usize,
     ) -> Map<String, Value> {
@@ -171,10 +171,12 @@ impl Plan<'_> {
         put("eval_loss", json!(outcome.best.loss));
         put("eval_runtime", json!(evaluation));
         put("eval_samples", json!(validation_rows));
+        put("eval_rows_left_out", json!(validation_left_out));
         put("eval_samples_per_second", json!(validation_rows as f64 / evaluation));
         put("train_loss", json!(outcome.train_loss));
         put("train_runtime", json!(runtime));
         put("train_samples", json!(outcome.rows / outcome.epochs.max(1)));
+        put("train_rows_left_out", json!(left_out));
         put("train_samples_per_second", json!(outcome.rows as f64 / runtime));
         put("train_steps_per_second", json!(outcome.steps as f64 / runtime));
         put("train_tokens_per_second", json!(outcome.tokens as f64 / runtime));

@@ -109,7 +109,11 @@ impl RunFolder {
             return Ok(());
         }
         let others = self.empty()?;
-        fs::remove_file(self.path.join(LOCK)).map_err(|source| self.failed("empty", source))?;
+        match fs::remove_file(self.path.join(LOCK)) {
+            // Somebody took the folder away, and a checkpoint made it anew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            done => done.map_err(|source| self.failed("empty", source))?,
+        }
         match others {
             true => Ok(()),
             false => fs::remove_dir(&self.path).map_err(|source| self.failed("remove", source)),
@@ -158,5 +162,29 @@ fn is_at(file: &File, path: &Path) -> bool {
     {
         let _ = file;
         path.exists()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_was_taken_away_meanwhile_does_not_fail_the_run_that_is_done() {
+        let home = tempfile::tempdir().expect("a folder");
+        let path = RunFolder::beside(&home.path().join("out"));
+        let folder =
+            RunFolder { path: path.clone(), resume: false, save_steps: 1, logging_steps: 1 };
+        for anew in [false, true] {
+            let held = folder.open().expect("a folder of its own");
+            fs::remove_dir_all(&path).expect("the folder");
+            if anew {
+                fs::create_dir(&path).expect("the folder");
+                fs::write(folder.checkpoint(), "a checkpoint").expect("a file");
+            }
+            folder.remove().expect("nothing to fail at");
+            assert!(!path.exists());
+            drop(held);
+        }
     }
 }

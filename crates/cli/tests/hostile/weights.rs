@@ -462,13 +462,26 @@ fn files_of_pytorch() {
              with PyTorch and save it again, best as safetensors",
         ),
         case(
-            "of old",
+            "the beginning of an old one",
             |home| {
                 home.remove(WEIGHTS);
                 home.write("model/pytorch_model.bin", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.");
             },
-            "error: model/pytorch_model.bin: it is of the format that PyTorch wrote before \
-             1.6: load it with PyTorch and save it again, best as safetensors",
+            "error: model/pytorch_model.bin: it is of an unknown version of PyTorch's old format: \
+             load it with PyTorch and save it again, best as safetensors",
+        ),
+        case(
+            "an old one with a command",
+            |home| {
+                home.remove(WEIGHTS);
+                let start = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+                let machine = b"\x80\x02}X\x0d\0\0\0little_endian\x88s.";
+                let file = [&start[..], machine, b"\x80\x02cos\nsystem\n."].concat();
+                home.write("model/pytorch_model.bin", file);
+            },
+            "error: model/pytorch_model.bin: its pickle asks for \"os.system\", which is \
+             refused: only tensors are read, and nothing is executed; save the model as \
+             safetensors if you trust the file",
         ),
         case(
             "of nothing",

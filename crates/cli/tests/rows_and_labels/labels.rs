@@ -144,6 +144,9 @@ fn labels_are_given_named_or_left_out() {
     ));
     let words = "7 rows with a label to leave out dropped (first: rows.csv, line 4)";
     assert!(said.stderr.contains(words), "{}", said.stderr);
+    let silent =
+        home.good(&format!("{TRAIN} --overwrite --train-file rows.csv --drop-label ? --json"));
+    assert_eq!((&silent.value()["train_rows_left_out"], &silent.stderr[..]), (&json!(7), ""));
     let eval = format!("{EVAL} --validation-file one.csv --label-map names.json");
     let refused = home.run(&eval);
     assert!(refused.stderr.contains("one.csv, line 3: unknown label \"?\""), "{}", refused.stderr);

@@ -10,11 +10,15 @@
 //! instructions are counted. Texts stay in the pickle and are pointed to: it may use one of megabytes
 //! as the name of each of a million tensors.
 
-use std::collections::{BTreeMap, HashSet};
+mod contents;
+
+use std::collections::BTreeMap;
 
 use safetensors::Dtype;
 
 use crate::error::quoted;
+
+pub(super) use contents::{byte_order, names, state_dictionary};
 
 /// Bytes of the longest pickle that is read. One of a large model has some 100 kB.
 pub(super) const LONGEST: usize = 16 << 20;
@@ -53,39 +57,10 @@ pub(super) struct PickledTensor<'a> {
     pub(super) strides: Vec<usize>,
 }
 
-/// The tensors of a pickled state dictionary, in its order, each name once.
-pub(super) fn state_dictionary(pickle: &[u8]) -> Result<Vec<(&str, PickledTensor<'_>)>> {
-    let mut machine = Machine { rest: pickle, ..Machine::default() };
-    let value = machine.run()?;
-    let Some(Compound::Dictionary(entries)) = machine.compound(&value) else {
-        let kind = machine.kind(&value);
-        return Err(Refused(format!("it holds {kind}, not a dictionary of tensors")));
-    };
-    let mut tensors = Vec::with_capacity(entries.len());
-    let mut names = HashSet::new();
-    for (name, value) in entries {
-        let Some(Compound::Text(name)) = machine.compound(name) else {
-            let kind = machine.kind(name);
-            return Err(Refused(format!("its dictionary has a key that is {kind}, not a name")));
-        };
-        let Some(Compound::Tensor(tensor)) = machine.compound(value) else {
-            let (name, kind) = (quoted(name), machine.kind(value));
-            return Err(Refused(format!(
-                "its entry {name} is {kind}, not a tensor: save the state dictionary of the model alone"
-            )));
-        };
-        if !names.insert(*name) {
-            return Err(Damaged(format!("the tensor {} is there twice", quoted(name))));
-        }
-        tensors.push((*name, tensor.clone()));
-    }
-    Ok(tensors)
-}
-
 #[derive(Clone, Copy)]
 enum Value {
     Nothing,
-    Truth,
+    Truth(bool),
     Whole(i64),
     Real,
     Global(Global),
@@ -171,7 +146,7 @@ impl<'a> Machine<'a> {
             0x95 => drop(self.take(8)?),
             // NONE, NEWTRUE, NEWFALSE, BINFLOAT
             b'N' => self.stack.push(Value::Nothing),
-            0x88 | 0x89 => self.stack.push(Value::Truth),
+            0x88 | 0x89 => self.stack.push(Value::Truth(code == 0x88)),
             b'G' => {
                 self.take(8)?;
                 self.stack.push(Value::Real);
@@ -377,13 +352,21 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    /// A storage, from the tuple ("storage", type, name, device, numbers).
+    /// A storage, from the tuple ("storage", type, name, device, numbers), after which the old
+    /// format says of which other storage it is a part: of none.
     fn storage(&mut self) -> Result<()> {
         let value = self.pop()?;
         let wrong = || Damaged("its pickle refers to a storage in an unknown way".into());
         let Some(Compound::Tuple(parts)) = self.compound(&value) else { return Err(wrong()) };
-        let [kind, Value::Global(Global::Storage(dtype)), name, _, Value::Whole(numbers)] =
-            parts[..]
+        let ([kind, Value::Global(Global::Storage(dtype)), name, _, Value::Whole(numbers)]
+        | [
+            kind,
+            Value::Global(Global::Storage(dtype)),
+            name,
+            _,
+            Value::Whole(numbers),
+            Value::Nothing,
+        ]) = parts[..]
         else {
             return Err(wrong());
         };
@@ -477,7 +460,7 @@ impl<'a> Machine<'a> {
     fn kind(&self, value: &Value) -> &'static str {
         match (value, self.compound(value)) {
             (Value::Nothing, _) => "None",
-            (Value::Truth, _) => "a truth value",
+            (Value::Truth(_), _) => "a truth value",
             (Value::Whole(_) | Value::Real, _) => "a number",
             (Value::Global(_), _) => "a class or function",
             (_, Some(Compound::Text(_))) => "a text",

@@ -1,4 +1,5 @@
-//! Files that `torch.save` wrote: a zip archive with a pickle and one entry a storage.
+//! Files that `torch.save` wrote: a zip archive with a pickle and one entry a storage, or what came
+//! before that.
 //!
 //! Storages are stored, not compressed, so a tensor is used from the mapped file as one of a
 //! safetensors file is. Their checksums are not computed: that would read every byte of a file of
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use zip::{CompressionMethod, ZipArchive};
 
+use super::old_torch_file;
 use super::pickle::{self, PickleError, PickledTensor};
 use super::stored::Stored;
 use crate::EncoderError;
@@ -23,25 +25,25 @@ const ZIP: &[u8] = b"PK\x03\x04";
 const PICKLE: u8 = 0x80;
 
 /// How to get a file that is read.
-const SAVE_AGAIN: &str = "load it with PyTorch and save it again, best as safetensors";
+pub(super) const SAVE_AGAIN: &str = "load it with PyTorch and save it again, best as safetensors";
 
 /// The tensors of a file.
 pub(super) fn tensors(path: &Path, file: &[u8]) -> Result<Vec<(String, Stored)>, EncoderError> {
+    if file.starts_with(old_torch_file::BEGINNING) {
+        return old_torch_file::tensors(path, file);
+    }
     if !file.starts_with(ZIP) {
         return Err(match file.first() {
             Some(&PICKLE) => refused(
                 path,
-                format!("it is of the format that PyTorch wrote before 1.6: {SAVE_AGAIN}"),
+                format!("it is a pickle, but not one that torch.save wrote: {SAVE_AGAIN}"),
             ),
             _ => damaged(path, "it is not a file of PyTorch's format".into()),
         });
     }
     let mut archive = Archive::open(path, file)?;
     let pickle = archive.pickle()?;
-    let pickled = pickle::state_dictionary(&pickle).map_err(|e| match e {
-        PickleError::Damaged(reason) => damaged(path, reason),
-        PickleError::Refused(reason) => refused(path, reason),
-    })?;
+    let (pickled, _) = pickle::state_dictionary(&pickle).map_err(|e| unread(path, e))?;
     let mut storages = HashMap::new();
     let mut tensors = Vec::with_capacity(pickled.len());
     for (name, tensor) in pickled {
@@ -136,7 +138,7 @@ impl<'a> Archive<'a> {
 }
 
 /// The place in the file of a tensor whose storage is at `storage`, or what is wrong with it.
-fn placed(tensor: PickledTensor<'_>, storage: Range<usize>) -> Result<Stored, String> {
+pub(super) fn placed(tensor: PickledTensor<'_>, storage: Range<usize>) -> Result<Stored, String> {
     let PickledTensor { dtype, storage_numbers, offset, shape, strides, .. } = tensor;
     let width = dtype.bitsize() / 8;
     if storage_numbers.checked_mul(width).is_none_or(|bytes| bytes > storage.len()) {
@@ -174,11 +176,19 @@ fn row_after_row(shape: &[usize], strides: &[usize]) -> bool {
     true
 }
 
-fn damaged(path: &Path, reason: String) -> EncoderError {
+/// What is wrong with a pickle, as an error about its file.
+pub(super) fn unread(path: &Path, error: PickleError) -> EncoderError {
+    match error {
+        PickleError::Damaged(reason) => damaged(path, reason),
+        PickleError::Refused(reason) => refused(path, reason),
+    }
+}
+
+pub(super) fn damaged(path: &Path, reason: String) -> EncoderError {
     EncoderError::Weights { path: path.to_owned(), reason }
 }
 
-fn refused(path: &Path, reason: String) -> EncoderError {
+pub(super) fn refused(path: &Path, reason: String) -> EncoderError {
     EncoderError::WeightsRefused { path: path.to_owned(), reason }
 }
 

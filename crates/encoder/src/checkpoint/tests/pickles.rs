@@ -2,7 +2,11 @@
 
 use safetensors::Dtype;
 
-use crate::checkpoint::pickle::{PickleError, PickledTensor, state_dictionary};
+use crate::checkpoint::pickle::{self, PickleError, PickledTensor};
+
+fn state_dictionary(bytes: &[u8]) -> Result<Vec<(&str, PickledTensor<'_>)>, PickleError> {
+    pickle::state_dictionary(bytes).map(|(tensors, _)| tensors)
+}
 
 /// A pickle of protocol 2 with this body.
 pub(super) fn pickle(body: &[u8]) -> Vec<u8> {

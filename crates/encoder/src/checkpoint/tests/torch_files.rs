@@ -7,7 +7,7 @@ use half::{bf16, f16};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::pickles::{call, dictionary, pickle, storage, tensor, text};
+use super::pickles::{call, dictionary, global, number, pickle, storage, tensor, text, tuple};
 use super::{Checkpoint, directory, refusal};
 
 const VALUES: [f32; 6] = [0.0, -1.5, 2.0, 0.25, -4.0, 3.0];
@@ -135,7 +135,7 @@ fn hostile_files_are_refused_when_they_are_opened() {
     compressed[central + 10] = 8;
     let cases: Vec<(&str, Vec<u8>, &str)> = vec![
         ("of length zero", vec![], "empty"),
-        ("of the old format", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.".to_vec(), "before 1.6"),
+        ("of another pickle", b"\x80\x02N.".to_vec(), "not one that torch.save wrote"),
         ("of text", b"hello, world".to_vec(), "not a file of PyTorch's"),
         (
             "of another archive",
@@ -206,9 +206,117 @@ fn hostile_files_are_refused_when_they_are_opened() {
     }
 }
 
+/// How a file of the format before 1.6 begins.
+const OLD: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+
+/// The pickle in which it says what its machine was like.
+fn machine(little_endian: &[u8]) -> Vec<u8> {
+    let entries = [text("protocol_version"), number(1001), text("little_endian")].concat();
+    pickle(&[b"}(", &entries[..], little_endian, b"u"].concat())
+}
+
+fn list(names: &[&str]) -> Vec<u8> {
+    let names: Vec<u8> = names.iter().flat_map(|name| text(name)).collect();
+    pickle(&[b"](", &names[..], b"e"].concat())
+}
+
+/// A storage after the pickles, of so many numbers.
+fn counted(numbers: u64, bytes: &[u8]) -> Vec<u8> {
+    [&numbers.to_le_bytes()[..], bytes].concat()
+}
+
+/// A storage of the old format, which is a part of none or of another.
+fn old_storage(class: &str, name: &str, size: i32, part_of: &[u8]) -> Vec<u8> {
+    let kind = [text("storage"), global("torch", class)];
+    let parts = [&kind[..], &[text(name), text("cpu"), number(size), part_of.to_vec()]].concat();
+    [tuple(&parts), b"Q".to_vec()].concat()
+}
+
+/// A file of the old format over the storage "10" of six `f32` and "9" of two `f64`.
+fn old_file() -> Vec<u8> {
+    let (singles_of, doubles_of) =
+        (old_storage("FloatStorage", "10", 6, b"N"), old_storage("DoubleStorage", "9", 2, b"N"));
+    let entries = [
+        ("bert.whole", tensor(singles_of.clone(), 0, &[2, 3], &[3, 1])),
+        ("transposed", tensor(singles_of, 0, &[3, 2], &[1, 3])),
+        ("doubles", tensor(doubles_of, 1, &[1], &[1])),
+    ];
+    let doubles: Vec<u8> = [0.5f64, -8.0].iter().flat_map(|x| x.to_le_bytes()).collect();
+    [
+        OLD.to_vec(),
+        machine(b"\x88"),
+        pickle(&dictionary(&entries)),
+        list(&["10", "9"]),
+        counted(6, &singles()),
+        counted(2, &doubles),
+    ]
+    .concat()
+}
+
+#[test]
+fn files_from_before_1_6_are_read() {
+    let dir = directory(&[("pytorch_model.bin", &old_file())]);
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let cases: [(&str, &[usize], &[f32]); 3] = [
+        ("whole", &[2, 3], &VALUES),
+        ("transposed", &[3, 2], &[0.0, 0.25, -1.5, -4.0, 2.0, 3.0]),
+        ("doubles", &[1], &[-8.0]),
+    ];
+    for (name, shape, values) in cases {
+        assert_eq!(checkpoint.f32(name, shape).unwrap()[..], *values, "{name}");
+    }
+}
+
+#[test]
+fn hostile_files_of_the_old_format_are_refused_when_they_are_opened() {
+    let of = |storage: Vec<u8>| pickle(&dictionary(&[("w", tensor(storage, 0, &[6], &[1]))]));
+    let six = of(old_storage("FloatStorage", "0", 6, b"N"));
+    let file = |parts: &[&[u8]]| [&[OLD, &machine(b"\x88")], parts].concat().concat();
+    let part = tuple(&[text("1"), number(0), number(6)]);
+    let cases: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("of nothing but a beginning", OLD[..15].to_vec(), "unknown version"),
+        ("of another version", [&OLD[..15], b"\x80\x02M\xea\x03."].concat(), "unknown version"),
+        ("of no machine", [OLD, &pickle(b"}")].concat(), "in which order"),
+        ("of a machine that is a number", [OLD, &pickle(b"K\x01")].concat(), "in which order"),
+        ("of big-endian numbers", [OLD, &machine(b"\x89")].concat(), "little-endian"),
+        ("without tensors", file(&[]), "cut off"),
+        ("that calls", file(&[&pickle(&call("os", "system", &[text("x")]))]), "\"os.system\""),
+        ("without its list", file(&[&six]), "cut off"),
+        ("with a number for a list", file(&[&six, &pickle(b"K\x01")]), "does not list"),
+        ("with numbers in its list", file(&[&six, &pickle(b"]K\x01a")]), "does not list"),
+        ("with a name twice", file(&[&six, &list(&["0", "0"])]), "storage \"0\" is there twice"),
+        ("without its storage", file(&[&six, &list(&[])]), "storage \"0\", which is missing"),
+        ("with a storage too many", file(&[&six, &list(&["1"])]), "\"1\" is used by no tensor"),
+        ("cut before a storage", file(&[&six, &list(&["0"]), &[6, 0]]), "\"0\" is cut off"),
+        (
+            "cut in a storage",
+            file(&[&six, &list(&["0"]), &counted(6, &singles()[1..])]),
+            "\"0\" is cut off",
+        ),
+        (
+            "of an endless storage",
+            file(&[&six, &list(&["0"]), &counted(u64::MAX / 2, &singles())]),
+            "\"0\" is cut off",
+        ),
+        (
+            "with a short storage",
+            file(&[&six, &list(&["0"]), &counted(5, &singles())]),
+            "the file has fewer",
+        ),
+        (
+            "of a part of a storage",
+            file(&[&of(old_storage("FloatStorage", "0", 6, &part))]),
+            "in an unknown way",
+        ),
+    ];
+    for (what, bytes, part) in cases {
+        let message = refusal("pytorch_model.bin", &bytes);
+        assert!(message.contains(part), "a file {what}: {message}");
+    }
+}
+
 #[test]
 fn no_prefix_and_no_change_of_a_byte_breaks_the_reader() {
-    let whole = file(&[("w", tensor(six(), 0, &[2, 3], &[3, 1]))]);
     let dir = directory(&[]);
     let path = dir.path().join("x.bin");
     let read = |bytes: &[u8]| {
@@ -218,16 +326,19 @@ fn no_prefix_and_no_change_of_a_byte_breaks_the_reader() {
         }
         Ok::<_, crate::EncoderError>(tensors.len())
     };
-    assert_eq!(read(&whole).unwrap(), 1);
-    for end in 0..whole.len() {
-        assert!(read(&whole[..end]).is_err(), "{end}");
-    }
-    for place in 0..whole.len() {
-        for byte in [0, 1, 0x7f, 0x80, 0xff, whole[place] ^ 1] {
-            let mut changed = whole.clone();
-            changed[place] = byte;
-            // Either answer will do; it must be one.
-            let _ = read(&changed);
+    let archive = file(&[("w", tensor(six(), 0, &[2, 3], &[3, 1]))]);
+    for (whole, tensors) in [(archive, 1), (old_file(), 3)] {
+        assert_eq!(read(&whole).unwrap(), tensors);
+        for end in 0..whole.len() {
+            assert!(read(&whole[..end]).is_err(), "{end}");
+        }
+        for place in 0..whole.len() {
+            for byte in [0, 1, 0x7f, 0x80, 0xff, whole[place] ^ 1] {
+                let mut changed = whole.clone();
+                changed[place] = byte;
+                // Either answer will do; it must be one.
+                let _ = read(&changed);
+            }
         }
     }
 }
