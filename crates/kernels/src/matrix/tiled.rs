@@ -436,14 +436,7 @@ impl<F: Format> Kernel for RunPart<'_, F> {
         for index in self.panels {
             let panel = panel(p.n, amx::SIDE, index);
             let at = Columns { first: panel.first_column, vectors: panel.vectors, padded };
-            let pairs = steps.div_ceil(2);
-            // The panel to come, a share of it before each pair of tiles.
-            let ahead = p.right.words().as_ptr().wrapping_add(p.words * (at.first + PAIR));
-            let share = (p.words * PAIR).div_ceil(pairs).next_multiple_of(16);
-            for (index, pair) in even_parts(steps, pairs).enumerate() {
-                for line in (index * share..(index + 1) * share).step_by(16) {
-                    s.prefetch_far(ahead.wrapping_add(line).cast());
-                }
+            for pair in even_parts(steps, steps.div_ceil(2)) {
                 let first = self.rows.start + pair.start * amx::SIDE;
                 let rows = first..self.rows.end.min(self.rows.start + pair.end * amx::SIDE);
                 fetch(s, p, rows.clone(), at);
