@@ -39,3 +39,6 @@ fit("exp: (e^x - 1 - x) / x^2", lambda x: (exp(x) - 1 - x) / x**2 if x else mpf(
 fit("tanh: (tanh(sqrt s)/sqrt s - 1)/s", lambda s: (tanh(sqrt(s)) / sqrt(s) - 1) / s, mpf("1e-6"), mpf("0.4"), 5, lambda s: s)
 fit("erf: erf(sqrt s)/sqrt s", lambda s: erf(sqrt(s)) / sqrt(s), mpf("1e-8"), mpf("0.93") ** 2, 6, lambda s: sqrt(s) / erf(sqrt(s)))
 fit("erf: log(erfc(x)) / x", lambda x: log(erfc(x)) / x, mpf("0.92"), mpf("4"), 7, lambda x: x * erfc(x) / erf(x))
+fall = mpf("0.55")
+of_u = lambda u: (1 / u - 1) / fall
+fit("erfc(t) e^(t^2) / u for u = 1 / (1 + 0.55 t)", lambda u: exp(of_u(u) ** 2) * erfc(of_u(u)) / u, 1 / (1 + 5 * fall), 1, 5, lambda u: u * exp(-of_u(u) ** 2))

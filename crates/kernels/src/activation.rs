@@ -90,9 +90,10 @@ impl Activation {
             Activation::Relu6 => s.min(s.splat(6.0), s.max(zero, x)),
             Activation::LeakyRelu => s.select(s.less(x, zero), s.mul(x, s.splat(0.01)), x),
             Activation::Gelu => {
-                let e = elementary::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-                let hx = s.mul(half, x);
-                s.mul_add(hx, e, hx)
+                // max(x, 0) − |x|/2·erfc(|x|/√2). Beyond 30 erfc is 0, and ∞·0 would be NaN.
+                let [tail, _] = elementary::normal(s, x);
+                let size = s.min(s.abs(x), s.splat(30.0));
+                s.sub(s.max(zero, x), s.mul(s.mul(half, size), tail))
             }
             Activation::GeluTanh => {
                 let t = elementary::tanh(s, gelu_tanh_argument(s, x));
@@ -121,10 +122,11 @@ impl Activation {
             }
             Activation::LeakyRelu => s.select(s.less(zero, x), one, s.splat(0.01)),
             Activation::Gelu => {
-                let e = elementary::erf(s, s.mul(x, s.splat(std::f32::consts::FRAC_1_SQRT_2)));
-                let density = elementary::exp(s, s.mul(s.mul(x, x), s.splat(-0.5)));
-                let phi = s.mul(density, s.splat(FRAC_1_SQRT_2PI));
-                s.mul_add(x, phi, s.mul_add(half, e, half))
+                let [tail, density] = elementary::normal(s, x);
+                let below = s.mul(half, tail);
+                let weight = s.select(s.less(x, zero), below, s.sub(one, below));
+                let size = s.max(s.splat(-30.0), s.min(s.splat(30.0), x));
+                s.mul_add(s.mul(size, density), s.splat(FRAC_1_SQRT_2PI), weight)
             }
             Activation::GeluTanh => {
                 let t = elementary::tanh(s, gelu_tanh_argument(s, x));

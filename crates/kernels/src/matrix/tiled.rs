@@ -547,9 +547,19 @@ unsafe fn finish<S: Simd, F: Format>(
     columns: usize,
     totals: &[[S::F32; 2]; PAIR],
 ) {
-    if columns == PAIR && p.blocks == 1 && matches!(p.epilogue, SharedEpilogue::None) {
+    if columns == PAIR && p.blocks == 1 {
         // SAFETY: the caller's contract.
-        return unsafe { finish_whole::<S, F>(s, p, sums, rows, at) };
+        unsafe {
+            match p.epilogue {
+                SharedEpilogue::None => {
+                    return finish_whole::<S, F, false>(s, p, sums, rows, at);
+                }
+                SharedEpilogue::Activation(Activation::Gelu) => {
+                    return finish_whole::<S, F, true>(s, p, sums, rows, at);
+                }
+                _ => {}
+            }
+        }
     }
     let scales = scales(p, rows.start, at, 0);
     for v in 0..at.vectors {
@@ -602,13 +612,13 @@ unsafe fn finish<S: Simd, F: Format>(
     }
 }
 
-/// [`finish`] for whole lines and nothing but a bias or what is there already, in so few instructions
-/// that the next tiles' products overlap with them.
+/// [`finish`] for whole lines and nothing but a bias or what is there already, and GELU if `GELU`, in
+/// so few instructions that the next tiles' products overlap with them.
 ///
 /// # Safety
 /// As for [`finish`].
 #[inline(always)]
-unsafe fn finish_whole<S: Simd, F: Format>(
+unsafe fn finish_whole<S: Simd, F: Format, const GELU: bool>(
     s: S,
     p: &SharedProduct<'_>,
     sums: &TileSums,
@@ -633,7 +643,7 @@ unsafe fn finish_whole<S: Simd, F: Format>(
                         let sum = F::Sums::load(s, from.add(v * S::LANES));
                         let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
                         let start = if p.accumulate { s.load(to) } else { starts[v] };
-                        s.store(to, s.add(sum, start));
+                        s.store(to, gelu_if::<S, GELU>(s, s.add(sum, start)));
                     }
                     from = from.add(PAIR);
                     to = to.add(stride);
@@ -645,7 +655,8 @@ unsafe fn finish_whole<S: Simd, F: Format>(
                     for v in 0..2 {
                         let sum = F::Sums::load(s, from.add(v * S::LANES));
                         let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
-                        s.store_bf16(to.add(v * S::LANES), s.add(sum, starts[v]));
+                        let y = gelu_if::<S, GELU>(s, s.add(sum, starts[v]));
+                        s.store_bf16(to.add(v * S::LANES), y);
                     }
                     from = from.add(PAIR);
                     to = to.add(stride);
@@ -653,6 +664,11 @@ unsafe fn finish_whole<S: Simd, F: Format>(
             }
         }
     }
+}
+
+#[inline(always)]
+fn gelu_if<S: Simd, const GELU: bool>(s: S, z: S::F32) -> S::F32 {
+    if GELU { Activation::Gelu.value(s, z) } else { z }
 }
 
 /// Runs `iterations` rounds of products of tiles of a format, and returns the multiply-adds of words
