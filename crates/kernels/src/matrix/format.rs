@@ -197,7 +197,6 @@ pub(crate) struct F32;
 
 impl Format for F32 {
     const PER_WORD: usize = 1;
-    const DEPTH: usize = 768;
     type Sums = Numbers;
 
     #[inline(always)]
