@@ -91,7 +91,7 @@ fn the_threshold_is_stored_and_can_be_changed() {
     ];
     for (line, words) in cases {
         let said = home.run(&line);
-        assert_eq!(said.code, Some(1), "{line}");
+        assert_eq!(said.code, Some(2), "{line}");
         assert!(said.stderr.contains(words), "{line}: {}", said.stderr);
     }
     let single = "train --model TINY --epochs 1 --output-dir single -q --train-file rows.csv";
