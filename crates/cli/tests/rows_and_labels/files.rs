@@ -107,6 +107,24 @@ fn a_second_text_is_read_wherever_there_is_one() {
 }
 
 #[test]
+fn the_flags_of_run_glue_say_the_same() {
+    let home = Home::with(&[("rows.csv", &csv(40))]);
+    let [ours, theirs] = [
+        "train --model TINY --train-file rows.csv --output-dir out --epochs 1 --batch-size 8 \
+         --max-length 20 --adapter houlsby --quiet",
+        "train --model_name_or_path TINY --train_file rows.csv --output_dir out \
+         --num_train_epochs 1 --per_device_train_batch_size 8 --max_seq_length 20 \
+         --adapter_config houlsby --train_adapter --do_train --do_eval --group_by_length \
+         --overwrite_output_dir --quiet",
+    ]
+    .map(|line| {
+        home.good(line);
+        std::fs::read(home.path("out/adapter.safetensors")).expect("an adapter")
+    });
+    assert!(ours == theirs);
+}
+
+#[test]
 fn what_is_left_out_is_counted_and_said() {
     let home = Home::with(&[
         ("rows.csv", &csv(40)),
