@@ -180,6 +180,7 @@ fn evaluation_tells_each_label_and_each_confusion() {
 
     let regression = format!("{TRAIN} --overwrite --regression --train-file values.tsv");
     home.good(&regression);
+    assert_eq!(home.json("inspect out")["head"], "regression");
     let scores = home.json(&format!("{EVAL} --validation-file values.tsv"));
     let (residuals, mse) = (&scores["eval_residuals"], scores["eval_mse"].as_f64());
     let root = residuals["root_mean_square"].as_f64().expect("a number");
