@@ -102,8 +102,8 @@ fn a_base_s_configuration() {
         case(
             "no hidden size",
             config!("\"hidden_size\"", "\"size\""),
-            "error: model/config.json: the field \"hidden_size\" is missing; take the config.json that \
-             belongs to the weights",
+            "error: model/config.json: the field \"hidden_size\" is missing; take the \
+             config.json that belongs to the weights",
         ),
         case(
             "no layers",
@@ -115,7 +115,7 @@ fn a_base_s_configuration() {
             "heads",
             config!("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"),
             "error: model/config.json: the field \"num_attention_heads\" is 5, which does not \
-             divide the hidden size 32",
+             divide the hidden size 32; take the config.json that belongs to the weights",
         ),
         case(
             "absurd width",
