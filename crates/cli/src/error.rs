@@ -94,11 +94,34 @@ impl CliError {
                  shows which"
                     .to_owned()
             }
+            CliError::Encoder(EncoderError::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                "is the download complete? fetch the model again, all of its files".to_owned()
+            }
             CliError::Encoder(EncoderError::MaxLength { .. }) => {
                 "choose another --max-length".to_owned()
             }
             CliError::Training(TrainingError::BadFraction { .. }) => {
                 "choose another --validation-fraction".to_owned()
+            }
+            CliError::Training(TrainingError::Read { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound =>
+            {
+                "correct the path; a relative one starts at the current directory".to_owned()
+            }
+            CliError::Training(TrainingError::FormatUnclear { .. }) => {
+                "--input-format gives it".to_owned()
+            }
+            CliError::Training(TrainingError::MissingColumn { .. }) => {
+                "--text-column, --text-pair-column and --label-column name the columns, and \
+                 --input-format says how the file is cut into them"
+                    .to_owned()
+            }
+            CliError::Training(TrainingError::UnknownLabel { .. }) => {
+                "correct the row, leave such rows out with --drop-label, or train with a file or \
+                 --labels that has the label"
+                    .to_owned()
             }
             CliError::Training(TrainingError::TooFewRows { .. }) => {
                 "name the validation rows with --validation-file".to_owned()
@@ -110,6 +133,12 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::Usage(_) => 2,
+            // What a flag asks for is wrong, whatever the files hold.
+            CliError::Training(
+                TrainingError::BadFraction { .. }
+                | TrainingError::BadThreshold { .. }
+                | TrainingError::UnknownTask { .. },
+            ) => 2,
             CliError::OutputClosed => 0,
             CliError::Interrupted { signal, .. } | CliError::Ended { signal } => 128 + signal,
             _ => 1,

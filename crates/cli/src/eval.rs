@@ -36,7 +36,13 @@ pub(crate) struct Flags {
     #[arg(long, alias = "task-name", value_name = "NAME", requires = "data")]
     task: Option<String>,
     /// The task's folder, or the folder of GLUE's folders
-    #[arg(long, value_name = "DIR", requires = "task", conflicts_with = "validation_file")]
+    #[arg(
+        long,
+        alias = "data-dir",
+        value_name = "DIR",
+        requires = "task",
+        conflicts_with = "validation_file"
+    )]
     data: Option<PathBuf>,
     /// Labelled rows: TSV, CSV or JSON lines
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "task", help_heading = "Own files")]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::files::{
-    ADAPTER_CONFIG, Provenance, StoredAdapter, StoredFusion, StoredHead,
+    ADAPTER_CONFIG, HeadKind, Provenance, StoredAdapter, StoredFusion, StoredHead,
 };
 use adaptkit::encoder::{Checkpoint, EncoderConfig};
 use clap::Args;
@@ -36,6 +36,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     for (name, value) in &facts {
         let words = match value {
+            Value::Null => continue,
             Value::String(text) => plain(text),
             Value::Array(items) => {
                 let items = items.iter().map(|i| i.as_str().map_or(i.to_string(), plain));
@@ -121,6 +122,12 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
 fn head_facts(head: Option<&StoredHead>) -> Map<String, Value> {
     let facts = match head {
         None => json!({"head": "none"}),
+        // In the library's files a classification with one output, whose label means nothing.
+        Some(head) if head.kind == HeadKind::Classification && head.outputs() == 1 => json!({
+            "head": "regression",
+            "head_outputs": 1,
+            "head_parameters": head.parameters(),
+        }),
         Some(head) => json!({
             "head": head.kind.name(),
             "head_outputs": head.outputs(),

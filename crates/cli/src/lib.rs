@@ -33,7 +33,7 @@ use std::num::NonZero;
 use std::process::ExitCode;
 
 use adaptkit::compute::{Device, Precision};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::CliError;
 use crate::messages::{Messages, to_stderr};
@@ -135,7 +135,9 @@ enum Command {
 /// Runs the command with its arguments, the program's name first. Bad usage, `--help` and
 /// `--version` end the process.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let cli = Cli::parse_from(arguments::kebab_case(arguments));
+    let matches =
+        with_negative_numbers(Cli::command()).get_matches_from(arguments::kebab_case(arguments));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let common = &cli.common;
     let result = match cli.command {
         Command::Quickstart(flags) => quickstart::run(&flags, common),
@@ -162,13 +164,21 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Lets flags take `-1`, so that what is said of it names the flag.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let takes = |flag: clap::Arg| match flag.get_action().takes_values() {
+        true => flag.allow_negative_numbers(true),
+        false => flag,
+    };
+    command.mut_args(takes).mut_subcommands(with_negative_numbers)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn the_flags_are_consistent() {
-        use clap::CommandFactory;
-        Cli::command().debug_assert();
+        with_negative_numbers(Cli::command()).debug_assert();
     }
 }

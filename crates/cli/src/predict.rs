@@ -181,10 +181,6 @@ impl Flags {
         let inputs = rows::inputs(&self.input)?;
         self.check_output(&inputs)?;
         let mut columns = self.files.columns();
-        if columns.pair.is_none() && !self.files.no_header {
-            // JSON lines may bring pairs unasked, as the documentation says.
-            columns = columns.with_pair(Column::optional("text_pair"));
-        }
         columns.index = self.adapter_column.as_ref().map(Column::required);
         Ok(ExampleReader::open(&inputs, &columns, &self.files.options())?)
     }

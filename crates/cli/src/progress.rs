@@ -24,7 +24,7 @@ impl TrainingProgress {
         log: Option<MetricsLog>,
         interruption: Option<Interruption>,
     ) -> TrainingProgress {
-        let bar = ProgressBar::new(0);
+        let bar = ProgressBar::new(0).with_message("beginning");
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} steps, {msg}, {eta} left");
         if let Ok(style) = style {
             bar.set_style(style);

@@ -18,10 +18,11 @@ pub(crate) struct FileFlags {
     /// The column of the text; by position, from 1, in files without a header line
     #[arg(long, value_name = "COLUMN", default_value = "text", help_heading = "Own files")]
     pub(crate) text_column: String,
-    /// The column of the second text of a pair
+    /// The column of the second text of a pair; by default text_pair, where there is one
     #[arg(long, value_name = "COLUMN", help_heading = "Own files")]
     pub(crate) text_pair_column: Option<String>,
-    /// How the files are cut into rows; by default their ending says
+    /// How the files are cut into rows: tsv, csv, jsonl, or lines, a text a line; by default their
+    /// ending says
     #[arg(long, value_name = "FORMAT", value_parser = format, help_heading = "Own files")]
     pub(crate) input_format: Option<RowFormat>,
     /// TSV and CSV files have no header line; columns are named by position
@@ -82,7 +83,9 @@ impl FileFlags {
         let columns = Columns::text(&self.text_column);
         match &self.text_pair_column {
             Some(pair) => columns.with_pair(Column::required(pair)),
-            None => columns,
+            // Positions have no names that could tell a pair.
+            None if self.no_header => columns,
+            None => columns.with_pair(Column::optional("text_pair")),
         }
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct RowFlags {
     #[arg(long, alias = "task-name", value_name = "NAME", requires = "data")]
     task: Option<String>,
     /// The task's folder, or the folder of GLUE's folders
-    #[arg(long, value_name = "DIR", requires = "task", conflicts_with_all = ["train_file", "validation_file"])]
+    #[arg(long, alias = "data-dir", value_name = "DIR", requires = "task", conflicts_with_all = ["train_file", "validation_file"])]
     data: Option<PathBuf>,
     /// Rows to train on: TSV, CSV or JSON lines
     #[arg(long, value_name = "FILE", required_unless_present = "task", num_args = 1.., help_heading = "Own files")]

@@ -38,7 +38,7 @@ pub(crate) struct Flags {
         help_heading = "Adapter"
     )]
     adapter: String,
-    /// The hidden size over the bottleneck's size; the preset's by default
+    /// The hidden size over the bottleneck's size; 16 by default, 2 for parallel
     #[arg(long, value_name = "X", conflicts_with = "bottleneck_size", help_heading = "Adapter")]
     reduction_factor: Option<f64>,
     /// The bottleneck's size itself
@@ -81,8 +81,16 @@ impl Flags {
             let message = format!("--adapter-dropout is {dropout}, not a share from 0 to below 1");
             return Err(CliError::usage(message));
         }
-        let mut config = AdapterConfig::preset(&self.adapter)?;
+        let mut config = AdapterConfig::preset(&self.adapter)
+            .map_err(|error| CliError::usage(format!("--adapter: {error}")))?;
+        if self.bottleneck_size == Some(0) {
+            return Err(CliError::usage("--bottleneck-size is 0, it must be at least 1"));
+        }
         if let Some(factor) = self.reduction_factor {
+            if !(factor.is_finite() && factor > 0.0) {
+                let message = format!("--reduction-factor is {factor}, not a number above 0");
+                return Err(CliError::usage(message));
+            }
             config.reduction_factor = ReductionFactor::Uniform(factor);
         }
         if let Some(name) = &self.non_linearity {

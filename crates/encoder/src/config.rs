@@ -20,6 +20,9 @@ use crate::{EncoderError, json_file};
 
 pub use module_names::{BaseModule, LayerModule};
 
+/// What to do about a file that is not what its weights need.
+const OWN_CONFIG: &str = "take the config.json that belongs to the weights";
+
 /// Families of post-norm encoders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
@@ -280,7 +283,7 @@ impl Fields {
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             let reason = format!(
-                "is {}, which does not divide the hidden size {}",
+                "is {}, which does not divide the hidden size {}; {OWN_CONFIG}",
                 config.num_attention_heads, config.hidden_size
             );
             return Err(self.wrong(keys.num_attention_heads, reason));
@@ -347,7 +350,8 @@ impl Fields {
     }
 
     fn required(&self, field: &str) -> Result<&Value, EncoderError> {
-        self.value(field).ok_or_else(|| self.wrong(field, "is missing".into()))
+        let missing = || self.wrong(field, format!("is missing; {OWN_CONFIG}"));
+        self.value(field).ok_or_else(missing)
     }
 
     fn text(&self, field: &str) -> Result<&str, EncoderError> {

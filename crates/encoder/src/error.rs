@@ -67,7 +67,12 @@ pub enum EncoderError {
         reason: String,
     },
     /// A tensor is missing.
-    #[error("{} holds no tensor {}{}", path.display(), quoted(name), alike(near))]
+    #[error(
+        "{} holds no tensor {}{}; take config.json and weights from the same model",
+        path.display(),
+        quoted(name),
+        alike(near)
+    )]
     MissingTensor {
         /// The file.
         path: PathBuf,
@@ -78,7 +83,8 @@ pub enum EncoderError {
     },
     /// A tensor has another shape than the configuration asks for.
     #[error(
-        "{}: the tensor {} is {found:?}, the configuration asks for {expected:?}",
+        "{}: the tensor {} is {found:?}, the configuration asks for {expected:?}; take config.json \
+         and weights from the same model",
         path.display(),
         quoted(name)
     )]

@@ -171,13 +171,13 @@ pub enum TrainingError {
         limit: usize,
     },
     /// A file holds nothing.
-    #[error("{file} is empty")]
+    #[error("{file} is empty; give a file with rows")]
     EmptyFile {
         /// The input as its user named it.
         file: Arc<str>,
     },
     /// A table holds a header line and no rows.
-    #[error("{file} has a header line and no rows")]
+    #[error("{file} has a header line and no rows; give a file with rows")]
     HeaderOnly {
         /// The input as its user named it.
         file: Arc<str>,
@@ -226,7 +226,10 @@ pub enum TrainingError {
         found: usize,
     },
     /// A quoted field of a CSV file never ends.
-    #[error("{place}: the record that begins here opens a quote that is never closed")]
+    #[error(
+        "{place}: the record that begins here opens a quote that is never closed; close it, or \
+         double a quote that belongs to the text"
+    )]
     UnclosedQuote {
         /// Where the record begins.
         place: Place,
@@ -287,7 +290,10 @@ pub enum TrainingError {
         place: Place,
     },
     /// A regression target is no number, or none that f32 can hold.
-    #[error("{place}: the target {} is not a finite number", quoted(label))]
+    #[error(
+        "{place}: the target {} is not a finite number; correct the row or remove it",
+        quoted(label)
+    )]
     BadTarget {
         /// Where the row begins.
         place: Place,
@@ -303,8 +309,14 @@ pub enum TrainingError {
         rows: u64,
     },
     /// All rows have the same label.
-    #[error("all {rows} training rows have the label {}; two are needed", quoted(label))]
+    #[error(
+        "{file}: all {rows} training rows have the label {}; two are needed: bring rows with \
+         another, or name another column",
+        quoted(label)
+    )]
     OneClass {
+        /// The first input.
+        file: Arc<str>,
         /// The one label.
         label: String,
         /// How many rows have it.

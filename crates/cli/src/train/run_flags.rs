@@ -109,7 +109,15 @@ pub(crate) struct RunFlags {
     #[arg(long, alias = "max-seq-length", value_name = "N", help_heading = "Training")]
     max_length: Option<usize>,
     /// Whether rows of similar length share batches
-    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set, help_heading = "Training")]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        default_value_t = true,
+        default_missing_value = "true",
+        num_args = 0..=1,
+        action = clap::ArgAction::Set,
+        help_heading = "Training"
+    )]
     group_by_length: bool,
     /// Tokens in a batch at most, instead of a number of rows; a longer row goes alone
     #[arg(long, value_name = "N", conflicts_with = "batch_size", help_heading = "Training")]
@@ -141,6 +149,10 @@ pub(crate) struct RunFlags {
     /// What weights, order and dropout are drawn from
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     seed: u64,
+    /// What run_glue has to be told and this command does in any case: train, evaluate, and train
+    /// nothing but the adapter
+    #[arg(long = "do-train", hide = true, aliases = ["do-eval", "train-adapter"], action = clap::ArgAction::Count)]
+    _do_train: u8,
 }
 
 /// A [`StatePrecision`].

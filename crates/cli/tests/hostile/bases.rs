@@ -102,7 +102,8 @@ fn a_base_s_configuration() {
         case(
             "no hidden size",
             config!("\"hidden_size\"", "\"size\""),
-            "error: model/config.json: the field \"hidden_size\" is missing",
+            "error: model/config.json: the field \"hidden_size\" is missing; take the \
+             config.json that belongs to the weights",
         ),
         case(
             "no layers",
@@ -114,7 +115,7 @@ fn a_base_s_configuration() {
             "heads",
             config!("\"num_attention_heads\": 4", "\"num_attention_heads\": 5"),
             "error: model/config.json: the field \"num_attention_heads\" is 5, which does not \
-             divide the hidden size 32",
+             divide the hidden size 32; take the config.json that belongs to the weights",
         ),
         case(
             "absurd width",
@@ -163,7 +164,7 @@ fn a_base_s_configuration() {
             config!("\"hidden_size\": 32", "\"hidden_size\": 64"),
             "error: model/model.safetensors: the tensor \
              \"encoder.layer.0.attention.self.query.weight\" is [32, 32], the configuration \
-             asks for [64, 64]",
+             asks for [64, 64]; take config.json and weights from the same model",
         ),
         case(
             "more layers",
@@ -172,7 +173,8 @@ fn a_base_s_configuration() {
              \"encoder.layer.3.attention.self.query.weight\"; names that are alike: \
              \"encoder.layer.0.attention.self.query.weight\", \
              \"encoder.layer.1.attention.self.query.weight\", \
-             \"encoder.layer.2.attention.self.query.weight\"",
+             \"encoder.layer.2.attention.self.query.weight\"; take config.json and weights from the \
+             same model",
         ),
     ]);
 }
@@ -227,7 +229,8 @@ fn a_base_s_tokenizer() {
             "a token beyond the base",
             config!("\"vocab_size\": 120", "\"vocab_size\": 119"),
             "error: model/model.safetensors: the tensor \"embeddings.word_embeddings.weight\" \
-             is [120, 32], the configuration asks for [119, 32]",
+             is [120, 32], the configuration asks for [119, 32]; take config.json \
+             and weights from the same model",
         ),
         case(
             "a character map that is cut off",

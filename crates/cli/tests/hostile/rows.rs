@@ -55,10 +55,19 @@ fn tables() {
         train(
             "missing",
             |home| home.remove("rows.csv"),
-            "error: rows.csv: No such file or directory (os error 2)",
+            "error: rows.csv: No such file or directory (os error 2)\n\
+             hint: correct the path; a relative one starts at the current directory",
         ),
-        train("empty", |home| home.write("rows.csv", ""), "error: rows.csv is empty"),
-        train("white space", |home| home.write("rows.csv", "\n\n\n"), "error: rows.csv is empty"),
+        train(
+            "empty",
+            |home| home.write("rows.csv", ""),
+            "error: rows.csv is empty; give a file with rows",
+        ),
+        train(
+            "white space",
+            |home| home.write("rows.csv", "\n\n\n"),
+            "error: rows.csv is empty; give a file with rows",
+        ),
         train(
             "a directory",
             |home| {
@@ -78,12 +87,14 @@ fn tables() {
         train(
             "a header alone",
             |home| home.write("rows.csv", "text,label\n"),
-            "error: rows.csv has a header line and no rows",
+            "error: rows.csv has a header line and no rows; give a file with rows",
         ),
         train(
             "no such column",
             |home| home.write("rows.csv", "body,label\na,b\n"),
-            "error: rows.csv: no column \"text\"; its columns are \"body\", \"label\"",
+            "error: rows.csv: no column \"text\"; its columns are \"body\", \"label\"\n\
+             hint: --text-column, --text-pair-column and --label-column name the columns, and \
+             --input-format says how the file is cut into them",
         ),
         train(
             "a column twice",
@@ -109,12 +120,13 @@ fn tables() {
             "a quote left open",
             |home| home.write("rows.csv", "text,label\na,x\n\"b,y\n"),
             "error: rows.csv, line 3: the record that begins here opens a quote that is never \
-             closed",
+             closed; close it, or double a quote that belongs to the text",
         ),
         train(
             "one label",
             |home| home.write("rows.csv", "text,label\na,x\nb,x\n"),
-            "error: all 1 training rows have the label \"x\"; two are needed",
+            "error: rows.csv: all 1 training rows have the label \"x\"; two are needed: bring \
+             rows with another, or name another column",
         ),
         train(
             "no label",
@@ -130,7 +142,8 @@ fn tables() {
         train(
             "two rows",
             |home| home.write("rows.csv", "text,label\na,x\nb,y\n"),
-            "error: all 1 training rows have the label \"x\"; two are needed",
+            "error: rows.csv: all 1 training rows have the label \"x\"; two are needed: bring \
+             rows with another, or name another column",
         ),
         train(
             "not UTF-8",
@@ -142,7 +155,9 @@ fn tables() {
             "UTF-16 without a mark",
             |home| home.write("rows.csv", b"t\0e\0x\0t\0,\0l\0\n\0"),
             "error: rows.csv: no column \"text\"; its columns are \
-             \"t\\u{0}e\\u{0}x\\u{0}t\\u{0}\", \"\\u{0}l\\u{0}\"",
+             \"t\\u{0}e\\u{0}x\\u{0}t\\u{0}\", \"\\u{0}l\\u{0}\"\n\
+             hint: --text-column, --text-pair-column and --label-column name the columns, and \
+             --input-format says how the file is cut into them",
         ),
         tsv(
             "a field too few, with tabs",
@@ -154,7 +169,9 @@ fn tables() {
             |home| {
                 home.write("rows.tsv", "te\u{1b}[2Jxt\tlabel\na\tx\n");
             },
-            "error: rows.tsv: no column \"text\"; its columns are \"te\\u{1b}[2Jxt\", \"label\"",
+            "error: rows.tsv: no column \"text\"; its columns are \"te\\u{1b}[2Jxt\", \"label\"\n\
+             hint: --text-column, --text-pair-column and --label-column name the columns, and \
+             --input-format says how the file is cut into them",
         ),
     ]);
 }
@@ -256,7 +273,9 @@ fn rows_to_evaluate_and_to_label() {
             |_| (),
             "error: rows.csv, line 2: unknown label \"spam\"; the labels are \"entailment\", \
              \"neutral\", \
-             \"contradiction\"",
+             \"contradiction\"\n\
+             hint: correct the row, leave such rows out with --drop-label, or train with a file or \
+             --labels that has the label",
         ),
         eval(
             "a label missing",

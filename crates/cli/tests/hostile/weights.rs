@@ -203,7 +203,8 @@ fn safetensors_files() {
                 })
             },
             "error: model/model.safetensors: the tensor \"embeddings.LayerNorm.weight\" is [4, \
-             8], the configuration asks for [32]",
+             8], the configuration asks for [32]; take config.json and weights from the same \
+             model",
         ),
         case(
             "many dimensions",
@@ -248,7 +249,8 @@ fn safetensors_files() {
             },
             "error: model/model.safetensors holds no tensor \"embeddings.LayerNorm.weight\"; \
              names that are alike: \"embeddings.LayerNorm.\\u{1b}[31mred\", \
-             \"embeddings.LayerNorm.bias\", \"embeddings.position_embeddings.weight\"",
+             \"embeddings.LayerNorm.bias\", \"embeddings.position_embeddings.weight\"; take \
+             config.json and weights from the same model",
         ),
         case(
             "a NaN",
@@ -352,7 +354,8 @@ fn indices_of_several_files() {
         case(
             "a file that is missing",
             |home| index(home, r#"{"weight_map": {"a": "b.safetensors"}}"#),
-            "error: cannot read model/b.safetensors: No such file or directory (os error 2)",
+            "error: cannot read model/b.safetensors: No such file or directory (os error 2)\n\
+             hint: is the download complete? fetch the model again, all of its files",
         ),
         case(
             "a tensor that is missing",

@@ -90,6 +90,41 @@ fn one_table_in_every_form_gives_the_same_adapter_scores_and_labels() {
 }
 
 #[test]
+fn a_second_text_is_read_wherever_there_is_one() {
+    let row = |i: usize| format!("row {i},its pair,{}\n", ["oui", "non"][i % 2]);
+    let rows = format!("text,text_pair,label\n{}", (0..40).map(row).collect::<String>());
+    let home = Home::with(&[("pairs.csv", &rows)]);
+    let [unasked, asked] = ["", "--text-pair-column text_pair"].map(|flag| {
+        let train = "train --model TINY --epochs 1 --overwrite --output-dir out -q";
+        home.good(&format!("{train} --train-file pairs.csv {flag}"));
+        let weights = std::fs::read(home.path("out/adapter.safetensors")).expect("an adapter");
+        let common = "--model TINY --adapter out";
+        let scores = home.json(&format!("eval {common} --validation-file pairs.csv {flag}"));
+        let labels = home.good(&format!("predict {common} --input pairs.csv {flag}"));
+        (weights, scores["eval_loss"].clone(), labels.stdout)
+    });
+    assert!(unasked == asked);
+}
+
+#[test]
+fn the_flags_of_run_glue_say_the_same() {
+    let home = Home::with(&[("rows.csv", &csv(40))]);
+    let [ours, theirs] = [
+        "train --model TINY --train-file rows.csv --output-dir out --epochs 1 --batch-size 8 \
+         --max-length 20 --adapter houlsby --quiet",
+        "train --model_name_or_path TINY --train_file rows.csv --output_dir out \
+         --num_train_epochs 1 --per_device_train_batch_size 8 --max_seq_length 20 \
+         --adapter_config houlsby --train_adapter --do_train --do_eval --group_by_length \
+         --overwrite_output_dir --quiet",
+    ]
+    .map(|line| {
+        home.good(line);
+        std::fs::read(home.path("out/adapter.safetensors")).expect("an adapter")
+    });
+    assert!(ours == theirs);
+}
+
+#[test]
 fn what_is_left_out_is_counted_and_said() {
     let home = Home::with(&[
         ("rows.csv", &csv(40)),

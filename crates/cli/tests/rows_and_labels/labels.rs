@@ -91,7 +91,7 @@ fn the_threshold_is_stored_and_can_be_changed() {
     ];
     for (line, words) in cases {
         let said = home.run(&line);
-        assert_eq!(said.code, Some(1), "{line}");
+        assert_eq!(said.code, Some(2), "{line}");
         assert!(said.stderr.contains(words), "{line}: {}", said.stderr);
     }
     let single = "train --model TINY --epochs 1 --output-dir single -q --train-file rows.csv";
@@ -183,6 +183,7 @@ fn evaluation_tells_each_label_and_each_confusion() {
 
     let regression = format!("{TRAIN} --overwrite --regression --train-file values.tsv");
     home.good(&regression);
+    assert_eq!(home.json("inspect out")["head"], "regression");
     let scores = home.json(&format!("{EVAL} --validation-file values.tsv"));
     let (residuals, mse) = (&scores["eval_residuals"], scores["eval_mse"].as_f64());
     let root = residuals["root_mean_square"].as_f64().expect("a number");

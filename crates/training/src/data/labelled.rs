@@ -402,10 +402,11 @@ impl LabelledRows {
         let (Answers::Classes(classes), Some(labels)) = (&self.answers, space.labels()) else {
             return Ok(());
         };
-        match classes.first() {
-            Some(&first) if classes.iter().all(|&class| class == first) => {
+        match (classes.first(), self.rows.first()) {
+            (Some(&first), Some(row)) if classes.iter().all(|&class| class == first) => {
                 let label = labels.name(first).unwrap_or_default().to_string();
-                Err(TrainingError::OneClass { label, rows: classes.len() })
+                let file = row.place.file.clone();
+                Err(TrainingError::OneClass { file, label, rows: classes.len() })
             }
             _ => Ok(()),
         }

@@ -542,7 +542,10 @@ fn several_files_are_one_stream_with_their_own_headers_and_encodings() {
         ExampleReader::open(&inputs, &text_and_label(), &ReadOptions::default()).unwrap();
     assert!(reader.next().unwrap().is_ok());
     let error = reader.next().unwrap().unwrap_err().to_string();
-    assert!(error.ends_with("d.tsv has a header line and no rows"), "{error}");
+    assert!(
+        error.ends_with("d.tsv has a header line and no rows; give a file with rows"),
+        "{error}"
+    );
     assert!(reader.next().is_none(), "an error ends the reader");
 
     fs::write(path("e"), "x").unwrap();
