@@ -98,6 +98,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         return Err(CliError::usage(message));
     }
     let folder = TaskFolder::read(&flags.adapter)?;
+    folder.say(common);
     let space = folder.answer_space(flags.threshold)?;
     let sets = flags.rows(&space, common)?;
     let directory = resolve_model(&flags.model)?;

@@ -97,6 +97,7 @@ struct Labeller {
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let folders = flags.folders()?;
+    folders.iter().for_each(|(_, folder)| folder.say(common));
     let spaces = folders.iter().map(|(_, folder)| folder.answer_space(flags.threshold));
     let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
