@@ -51,6 +51,7 @@ pub(crate) struct Flags {
         long,
         value_name = "none|N|sweep",
         default_value = "none",
+        allow_negative_numbers = true,
         conflicts_with = "ablate",
         help_heading = "AdapterDrop"
     )]

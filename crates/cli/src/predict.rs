@@ -34,7 +34,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "COLUMN")]
     adapter_column: Option<String>,
     /// The lowest layers to leave adapters out of, all of them or the named one
-    #[arg(long, value_name = "[NAME=]N", value_parser = dropping)]
+    #[arg(long, value_name = "[NAME=]N", value_parser = dropping, allow_negative_numbers = true)]
     adapterdrop: Vec<Dropping>,
     /// Rows to label: files or patterns, in this order; - is standard input, a text a line
     #[arg(long, value_name = "FILE", default_value = "-", num_args = 1..)]

@@ -207,7 +207,7 @@ fn wrong_names_and_numbers_are_said() {
     let predict: &[&str] = &["predict", "--adapter", "plain", "--input", "in.csv"];
     let eval: &[&str] = &["eval", "--adapter", "plain", "--validation-file", "rows.csv"];
     let column: &[&str] = &["--adapter-column", "who"];
-    let cases: [(&[&str], &[&str], i32, &str); 10] = [
+    let cases: [(&[&str], &[&str], i32, &str); 12] = [
         (
             predict,
             column,
@@ -234,6 +234,8 @@ fn wrong_names_and_numbers_are_said() {
             "no adapter is called \"high\"; there are \"plain\"",
         ),
         (predict, &["--adapterdrop", "plain=wings"], 2, "a number of layers, or NAME=N"),
+        (predict, &["--adapterdrop", "-1"], 2, "a number of layers, or NAME=N"),
+        (eval, &["--adapterdrop", "-1"], 2, "none, sweep or a number of layers"),
         (eval, &["--adapterdrop", "4"], 2, "--adapterdrop asks for 4 dropped layers"),
         (eval, &["--adapterdrop", "1.5"], 2, "none, sweep or a number of layers"),
         (eval, &["--adapterdrop", "sweep", "--ablate"], 2, "cannot be used with"),
