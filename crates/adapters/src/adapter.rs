@@ -123,6 +123,10 @@ impl Adapter {
         self.modules.iter_mut().for_each(Module::repack);
     }
 
+    pub(crate) fn pack(&mut self) {
+        self.modules.iter_mut().for_each(Module::pack);
+    }
+
     /// The fusions, lowest first.
     pub fn fusions(&self) -> impl Iterator<Item = (Place, &Fusion)> {
         self.modules().filter_map(|(place, module)| Some((place, module.fusion()?)))

@@ -98,7 +98,19 @@ impl TaskModel {
         Ok(TaskModel { adapter: modules, head: head_of(encoder, head)? })
     }
 
+    /// A stored head on the bare encoder, without an adapter.
+    ///
+    /// # Errors
+    /// If it was made for another encoder.
+    pub fn bare(encoder: &Encoder, head: &StoredHead) -> Result<TaskModel, AdapterError> {
+        let adapter = Adapter::new(BTreeMap::new(), BTreeMap::new());
+        Ok(TaskModel { adapter, head: head_of(encoder, head)? })
+    }
+
     /// The adapter's numbers for its files.
+    ///
+    /// # Panics
+    /// If the model was packed for inference.
     pub fn stored_adapter(
         &self,
         name: &str,
@@ -109,14 +121,14 @@ impl TaskModel {
         let bottlenecks = owned.filter_map(|(place, module)| Some((place, module.bottleneck()?)));
         let modules = bottlenecks.map(|(place, module)| {
             let stored = StoredBottleneck {
-                down_weight: module.down.weight.value().to_vec(),
-                down_bias: module.down.bias.value().to_vec(),
-                up_weight: module.up.weight.value().to_vec(),
-                up_bias: module.up.bias.value().to_vec(),
+                down_weight: module.down.trained().weight.value().to_vec(),
+                down_bias: module.down.trained().bias.value().to_vec(),
+                up_weight: module.up.trained().weight.value().to_vec(),
+                up_bias: module.up.trained().bias.value().to_vec(),
                 scaling: module.extras.scaling.as_ref().map(|s| s.value().to_vec()),
                 gate: module.extras.gate.as_ref().map(|gate| StoredGate {
-                    weight: gate.weight.value().to_vec(),
-                    bias: gate.bias.value().to_vec()[0],
+                    weight: gate.trained().weight.value().to_vec(),
+                    bias: gate.trained().bias.value().to_vec()[0],
                 }),
                 norm_before: module.extras.norm_before.as_ref().map(stored_norm),
                 norm_after: module.extras.norm_after.as_ref().map(stored_norm),
@@ -135,6 +147,9 @@ impl TaskModel {
     }
 
     /// The head's numbers for its files.
+    ///
+    /// # Panics
+    /// If the model was packed for inference.
     pub fn stored_head(
         &self,
         name: &str,
@@ -146,8 +161,8 @@ impl TaskModel {
         let layers = self.head.layers().iter().map(|layer| StoredLinear {
             inputs: layer.inputs(),
             outputs: layer.outputs(),
-            weight: layer.weight.value().to_vec(),
-            bias: Some(layer.bias.value().to_vec()),
+            weight: layer.trained().weight.value().to_vec(),
+            bias: Some(layer.trained().bias.value().to_vec()),
         });
         StoredHead {
             name: name.to_owned(),
@@ -213,7 +228,6 @@ fn share(
     Ok(())
 }
 
-/// A stored head on the encoder's device.
 /// A head over hidden states [rows, d], drawn from `seed`.
 pub(crate) fn new_head(device: &Device, d: usize, shape: &HeadShape, seed: u64) -> Head {
     let mut random = Random::new(mix(seed, u64::MAX));
@@ -225,6 +239,7 @@ pub(crate) fn new_head(device: &Device, d: usize, shape: &HeadShape, seed: u64) 
     Head::new(layers.collect(), shape.activation)
 }
 
+/// A stored head on the encoder's device.
 pub(crate) fn head_of(encoder: &Encoder, head: &StoredHead) -> Result<Head, AdapterError> {
     head.check_base(&encoder.config().model_type, encoder.config().hidden_size)?;
     let device = encoder.device();
@@ -255,7 +270,7 @@ fn new_extras(device: &Device, config: &AdapterConfig, d: usize, random: &mut Ra
                 ((0..d).map(|_| uniform()).collect(), uniform())
             }
         };
-        linear(device, [1, d], &weight, &[bias])
+        linear(device, [1, d], &weight, &[bias]).into()
     });
     Extras {
         scaling: match config.scaling {
@@ -276,7 +291,7 @@ fn stored_extras(device: &Device, d: usize, stored: &StoredBottleneck) -> Extras
     };
     Extras {
         scaling: stored.scaling.as_ref().map(|scaling| Parameter::new(row(scaling))),
-        gate: stored.gate.as_ref().map(|g| linear(device, [1, d], &g.weight, &[g.bias])),
+        gate: stored.gate.as_ref().map(|g| linear(device, [1, d], &g.weight, &[g.bias]).into()),
         norm_before: stored.norm_before.as_ref().map(norm),
         norm_after: stored.norm_after.as_ref().map(norm),
     }

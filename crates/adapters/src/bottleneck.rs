@@ -21,15 +21,17 @@ use adaptkit_compute::{
 };
 use adaptkit_encoder::EndGradients;
 
+use crate::linear::Linear;
+
 pub use form::{Form, Input, Residual};
 
 /// A bottleneck: d·m + m and m·d + d parameters, and those of the parts that not every one has.
 pub struct Bottleneck {
     form: Form,
     /// [m, d]
-    pub down: TrainedLinear,
+    pub down: Linear,
     /// [d, m]
-    pub up: TrainedLinear,
+    pub up: Linear,
     /// The parts beside.
     pub extras: Extras,
 }
@@ -40,7 +42,7 @@ pub struct Extras {
     /// s: [1, 1], or [1, d] for one of each channel.
     pub scaling: Option<Parameter>,
     /// [1, d]
-    pub gate: Option<TrainedLinear>,
+    pub gate: Option<Linear>,
     /// Before the down-projection.
     pub norm_before: Option<TrainedNorm>,
     /// After y, or x + y.
@@ -148,7 +150,7 @@ impl Bottleneck {
     /// If their shapes do not fit each other.
     pub fn new(form: Form, down: TrainedLinear, up: TrainedLinear) -> Bottleneck {
         assert!(down.inputs() == up.outputs() && down.outputs() == up.inputs());
-        Bottleneck { form, down, up, extras: Extras::default() }
+        Bottleneck { form, down: down.into(), up: up.into(), extras: Extras::default() }
     }
 
     /// How it is wired.
@@ -173,21 +175,18 @@ impl Bottleneck {
     /// Calls `f` on each parameter with its name within the module.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Parameter)) {
         // The library puts a norm before the projection into the same sequence.
-        let [weight, bias] = match self.extras.norm_before {
+        let down = match self.extras.norm_before {
             None => ["adapter_down.0.weight", "adapter_down.0.bias"],
             Some(_) => ["adapter_down.1.weight", "adapter_down.1.bias"],
         };
-        f(weight, &mut self.down.weight);
-        f(bias, &mut self.down.bias);
-        f("adapter_up.weight", &mut self.up.weight);
-        f("adapter_up.bias", &mut self.up.bias);
+        self.down.visit(down, f);
+        self.up.visit(["adapter_up.weight", "adapter_up.bias"], f);
         let Extras { scaling, gate, norm_before, norm_after } = &mut self.extras;
         if let Some(scaling) = scaling {
             f("scaling", scaling);
         }
         if let Some(gate) = gate {
-            f("gate.weight", &mut gate.weight);
-            f("gate.bias", &mut gate.bias);
+            gate.visit(["gate.weight", "gate.bias"], f);
         }
         if let Some(norm) = norm_before {
             f("adapter_norm_before.weight", &mut norm.weight);
@@ -201,9 +200,16 @@ impl Bottleneck {
 
     /// Renews the packed forms after an update.
     pub(crate) fn repack(&mut self) {
-        self.down.repack();
-        self.up.repack();
-        self.extras.gate.iter_mut().for_each(TrainedLinear::repack);
+        self.linears().for_each(Linear::repack);
+    }
+
+    /// Lets go of what only training needs.
+    pub(crate) fn pack(&mut self) {
+        self.linears().for_each(Linear::pack);
+    }
+
+    fn linears(&mut self) -> impl Iterator<Item = &mut Linear> {
+        [&mut self.down, &mut self.up].into_iter().chain(&mut self.extras.gate)
     }
 
     /// The end's result [tokens, d] in a pass without a backward.
@@ -329,7 +335,7 @@ impl Bottleneck {
         if let (Some(gate), Some(kept)) = (&mut self.extras.gate, &tape.gate) {
             let d_gates = d_y.batch_row_dots(&kept.ungated, &tape.offsets);
             let d_logits = kept.logits.mean_sigmoid_backward(&d_gates, &tape.offsets);
-            gate.add_gradients(input, &d_logits);
+            gate.trained_mut().add_gradients(input, &d_logits);
             d_gate = Some(d_logits);
             d_y.scale_batch_rows(&kept.gates, &tape.offsets);
         }
@@ -340,11 +346,12 @@ impl Bottleneck {
         } else if form.scaling != 1.0 {
             d_y.scale(form.scaling);
         }
-        self.up.add_gradients(&tape.activated, &d_y);
-        let d_hidden = self.up.backward_activated(&d_y, form.activation, &tape.hidden);
+        let up = self.up.trained_mut();
+        up.add_gradients(&tape.activated, &d_y);
+        let d_hidden = up.backward_activated(&d_y, form.activation, &tape.hidden);
         drop(d_y);
         let projected = tape.normed_input.as_ref().map_or(input, |(normed, _)| normed);
-        self.down.add_gradients(projected, &d_hidden);
+        self.down.trained_mut().add_gradients(projected, &d_hidden);
         drop(again);
         // Trained norms in front of the projection have their gradients from what reaches a.
         if !below && self.extras.norm_before.is_none() && !norm.is_trained() {
@@ -360,13 +367,13 @@ impl Bottleneck {
     fn add_input_gradient(&mut self, into: &Into, d_a: &mut Tensor) {
         match (&mut self.extras.norm_before, &into.normed) {
             (Some(norm), Some(tape)) => {
-                let d = norm.backward(tape, self.down.backward(&into.d_hidden));
+                let d = norm.backward(tape, self.down.trained().backward(&into.d_hidden));
                 d_a.add_scaled(1.0, &d);
             }
-            _ => self.down.backward_add(&into.d_hidden, d_a),
+            _ => self.down.trained().backward_add(&into.d_hidden, d_a),
         }
         if let (Some(gate), Some(d_gate)) = (&self.extras.gate, &into.d_gate) {
-            gate.backward_add(d_gate, d_a);
+            gate.trained().backward_add(d_gate, d_a);
         }
     }
 }

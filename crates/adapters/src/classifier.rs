@@ -137,6 +137,16 @@ impl TaskModel {
         self.adapter.add_penalty()
     }
 
+    /// Lets go of what only training needs: about two thirds of the memory. Its answers stay the
+    /// same, bit by bit.
+    ///
+    /// Afterwards [`TaskModel::accumulate_gradients`], [`TaskModel::stored_adapter`] and
+    /// [`TaskModel::stored_head`] panic, and [`TaskModel::visit`] passes over what is packed.
+    pub fn pack_for_inference(&mut self) {
+        self.adapter.pack();
+        self.head.pack();
+    }
+
     /// Calls `f` on each trained parameter, lowest module first, the head last.
     pub fn visit(&mut self, f: &mut dyn FnMut(Owner, &str, &mut Parameter)) {
         self.adapter.visit(&mut |place, name, p| f(Owner::Adapter(place), name, p));

@@ -6,9 +6,11 @@
 
 use adaptkit_compute::{Activation, Dropout, Parameter, Tensor, TrainedLinear};
 
+use crate::linear::Linear;
+
 /// A head: linear layers with an activation between them.
 pub struct Head {
-    layers: Vec<TrainedLinear>,
+    layers: Vec<Linear>,
     activation: Activation,
 }
 
@@ -29,11 +31,11 @@ impl Head {
     pub fn new(layers: Vec<TrainedLinear>, activation: Activation) -> Head {
         assert!(!layers.is_empty());
         assert!(layers.windows(2).all(|w| w[0].outputs() == w[1].inputs()));
-        Head { layers, activation }
+        Head { layers: layers.into_iter().map(Linear::from).collect(), activation }
     }
 
     /// The layers, first to last.
-    pub fn layers(&self) -> &[TrainedLinear] {
+    pub fn layers(&self) -> &[Linear] {
         &self.layers
     }
 
@@ -51,13 +53,18 @@ impl Head {
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Parameter)) {
         for (i, layer) in self.layers.iter_mut().enumerate() {
             // Dropout, linear, activation; dropout, linear: linear i is module 3·i + 1.
-            f(&format!("{}.weight", 3 * i + 1), &mut layer.weight);
-            f(&format!("{}.bias", 3 * i + 1), &mut layer.bias);
+            let [weight, bias] = ["weight", "bias"].map(|name| format!("{}.{name}", 3 * i + 1));
+            layer.visit([&weight, &bias], f);
         }
     }
 
     pub(crate) fn repack(&mut self) {
-        self.layers.iter_mut().for_each(TrainedLinear::repack);
+        self.layers.iter_mut().for_each(Linear::repack);
+    }
+
+    /// Lets go of what only training needs.
+    pub(crate) fn pack(&mut self) {
+        self.layers.iter_mut().for_each(Linear::pack);
     }
 
     /// Logits [rows, outputs] for the first tokens' states [rows, d].
@@ -98,6 +105,7 @@ impl Head {
     /// Adds the parameters' gradients for `d` at the logits; the gradient at the input.
     pub fn backward(&mut self, mut tape: HeadTape, mut d: Tensor) -> Tensor {
         for (i, layer) in self.layers.iter_mut().enumerate().rev() {
+            let layer = layer.trained_mut();
             if let Some(input) = tape.inputs.pop() {
                 layer.add_gradients(&input, &d);
             }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod files;
 mod fusion;
 mod head;
+mod linear;
 mod mixed;
 mod module;
 
@@ -25,5 +26,6 @@ pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};
 pub use fusion::Fusion;
 pub use head::{Head, HeadTape};
+pub use linear::Linear;
 pub use mixed::{Wish, logits_of_wishes};
 pub use module::Module;

@@ -66,6 +66,13 @@ impl Module {
         }
     }
 
+    /// Lets go of what only training needs, but of a fusion's: it is folded from that.
+    pub(crate) fn pack(&mut self) {
+        if let Module::Bottleneck(module) = self {
+            module.pack();
+        }
+    }
+
     /// The end's result [tokens, d] in a pass without a backward.
     pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
         match self {

@@ -57,6 +57,7 @@ pub(crate) struct Flags {
         long,
         value_name = "none|N|sweep",
         default_value = "none",
+        allow_negative_numbers = true,
         conflicts_with = "ablate",
         help_heading = "AdapterDrop"
     )]
@@ -104,6 +105,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         return Err(CliError::usage(message));
     }
     let folder = TaskFolder::read(&flags.adapter)?;
+    folder.say(common);
     let space = folder.answer_space(flags.threshold)?;
     let sets = flags.rows(&space, common)?;
     let directory = resolve_model(&flags.model)?;

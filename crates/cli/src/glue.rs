@@ -109,6 +109,7 @@ impl SubmitFlags {
         StagedDirectory::check(&self.output_dir, self.overwrite, &own)?;
         let folders = self.adapter.iter().map(|(task, path)| {
             let folder = TaskFolder::read(path)?;
+            folder.say(common);
             let space = folder.answer_space(None)?;
             check_labels(task, &space, path)?;
             Ok((*task, folder, space))

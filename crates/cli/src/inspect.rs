@@ -27,6 +27,12 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         adapter_facts(&adapter)?
     } else if StoredFusion::is_at(&adapter) {
         fusion_facts(&adapter)?
+    } else if StoredHead::is_alone_at(&adapter) {
+        let head = StoredHead::read(&adapter)?;
+        let mut facts = Map::from_iter([("kind".to_owned(), json!("head"))]);
+        facts.extend(head.iter().map(|head| ("name".to_owned(), json!(head.name))));
+        facts.extend(head_facts(head.as_ref()));
+        facts
     } else {
         base_facts(&resolve_model(&flags.path)?)?
     };

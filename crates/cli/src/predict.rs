@@ -8,7 +8,7 @@ use adaptkit::adapters::atomic::write_file_with;
 use adaptkit::adapters::{TaskModel, Wish};
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::foreign_text::quoted;
-use adaptkit::encoder::{Encoder, Tokenizer};
+use adaptkit::encoder::{Encoder, TokenisedRow, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
 use adaptkit::training::run::predict_wishes;
 use clap::{Args, ValueEnum};
@@ -34,7 +34,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "COLUMN")]
     adapter_column: Option<String>,
     /// The lowest layers to leave adapters out of, all of them or the named one
-    #[arg(long, value_name = "[NAME=]N", value_parser = dropping)]
+    #[arg(long, value_name = "[NAME=]N", value_parser = dropping, allow_negative_numbers = true)]
     adapterdrop: Vec<Dropping>,
     /// Rows to label: files or patterns, in this order; - is standard input, a text a line
     #[arg(long, value_name = "FILE", default_value = "-", num_args = 1..)]
@@ -97,6 +97,7 @@ struct Labeller {
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let folders = flags.folders()?;
+    folders.iter().for_each(|(_, folder)| folder.say(common));
     let spaces = folders.iter().map(|(_, folder)| folder.answer_space(flags.threshold));
     let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
@@ -206,6 +207,15 @@ impl Flags {
     }
 }
 
+/// Rows as tokens.
+struct Tokenised {
+    rows: Vec<TokenisedRow>,
+    /// For each length, which of them is each row.
+    of_length: BTreeMap<usize, Vec<usize>>,
+    /// Rows that some length cuts.
+    cut: usize,
+}
+
 struct Session<'a> {
     flags: &'a Flags,
     common: &'a Common,
@@ -238,20 +248,10 @@ impl Session<'_> {
     /// Writes the rows' labels and returns how many rows were cut.
     fn label_rows(&self, rows: &[Example], out: &mut dyn Write) -> Result<usize, CliError> {
         let asked = rows.iter().map(|row| self.asked(row)).collect::<Result<Vec<_>, _>>()?;
-        // Each text once for each length that a labeller of its own cuts it to.
-        let lengths: BTreeSet<usize> = self.labellers.iter().map(|l| l.max_length).collect();
-        let (mut tokenised, mut cut) = (Vec::new(), 0);
-        let mut first = BTreeMap::new();
-        for length in lengths {
-            let device = self.encoder.device();
-            let tokens = device.run(|| rows::tokenise_examples(&self.tokenizer, rows, length))?;
-            cut = cut.max(tokens.iter().filter(|row| row.truncated).count());
-            first.insert(length, tokenised.len());
-            tokenised.extend(tokens);
-        }
+        let Tokenised { rows: tokenised, of_length, cut } = self.tokenise(rows)?;
         let wishes = asked.iter().enumerate().flat_map(|(row, models)| {
             models.iter().map(move |model| (row, *model)).map(|(row, model)| {
-                let row = first[&self.labellers[model].max_length] + row;
+                let row = of_length[&self.labellers[model].max_length][row];
                 Wish { row, model, first_layer: 0 }
             })
         });
@@ -270,6 +270,30 @@ impl Session<'_> {
             writeln!(out, "{}", self.line(&answers)).map_err(output)?;
         }
         Ok(cut)
+    }
+
+    /// Tokens of rows for every length that a labeller cuts them to. A row that a length does not
+    /// cut is the same at each greater one: it is tokenised once, and goes through the base's lower
+    /// layers once.
+    fn tokenise(&self, rows: &[Example]) -> Result<Tokenised, CliError> {
+        let lengths: BTreeSet<usize> = self.labellers.iter().map(|l| l.max_length).collect();
+        let mut all = Tokenised { rows: Vec::new(), of_length: BTreeMap::new(), cut: 0 };
+        let mut numbers: Vec<Option<usize>> = vec![None; rows.len()];
+        for length in lengths {
+            let again = |row: &usize| numbers[*row].is_none_or(|number| all.rows[number].truncated);
+            let again: Vec<usize> = (0..rows.len()).filter(again).collect();
+            let examples: Vec<&Example> = again.iter().map(|row| &rows[*row]).collect();
+            let device = self.encoder.device();
+            let tokens =
+                device.run(|| rows::tokenise_examples(&self.tokenizer, examples, length))?;
+            all.cut = all.cut.max(tokens.iter().filter(|row| row.truncated).count());
+            for (row, number) in again.into_iter().zip(all.rows.len()..) {
+                numbers[row] = Some(number);
+            }
+            all.rows.extend(tokens);
+            all.of_length.insert(length, numbers.iter().flatten().copied().collect());
+        }
+        Ok(all)
     }
 
     /// The labellers of a row, by their numbers.

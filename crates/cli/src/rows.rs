@@ -134,12 +134,12 @@ pub(crate) fn tokenise(
     Ok(tokenised)
 }
 
-pub(crate) fn tokenise_examples(
+pub(crate) fn tokenise_examples<'a>(
     tokenizer: &Tokenizer,
-    examples: &[Example],
+    examples: impl IntoIterator<Item = &'a Example>,
     max_length: usize,
 ) -> Result<Vec<TokenisedRow>, CliError> {
-    let texts: Vec<TextRow<'_>> =
-        examples.iter().map(|row| TextRow { text: &row.text, pair: row.pair.as_deref() }).collect();
+    let text = |row: &'a Example| TextRow { text: &row.text, pair: row.pair.as_deref() };
+    let texts: Vec<TextRow<'_>> = examples.into_iter().map(text).collect();
     Ok(tokenizer.encode(&texts, max_length)?)
 }

@@ -7,8 +7,10 @@ use adaptkit::adapters::files::{
     ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredFusion, StoredHead,
 };
 use adaptkit::encoder::Encoder;
+use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold};
 
+use crate::Common;
 use crate::error::CliError;
 
 /// The results of the training, beside the adapter's files.
@@ -30,6 +32,8 @@ pub(crate) fn own_files() -> Vec<String> {
 pub(crate) enum Stored {
     Adapter(StoredAdapter),
     Fusion(StoredFusion),
+    /// Nothing: the head is the bare base's.
+    Nothing,
 }
 
 /// What a directory holds.
@@ -41,15 +45,14 @@ pub(crate) struct TaskFolder {
 
 impl TaskFolder {
     pub(crate) fn read(directory: &Path) -> Result<TaskFolder, CliError> {
-        let (stored, head) = match StoredFusion::is_at(directory) {
-            true => {
-                let (fusion, head) = StoredFusion::read(directory)?;
-                (Stored::Fusion(fusion), head)
-            }
-            false => {
-                let adapter = StoredAdapter::read(directory)?;
-                (Stored::Adapter(adapter), StoredHead::read(directory)?)
-            }
+        let (stored, head) = if StoredFusion::is_at(directory) {
+            let (fusion, head) = StoredFusion::read(directory)?;
+            (Stored::Fusion(fusion), head)
+        } else if StoredHead::is_alone_at(directory) {
+            (Stored::Nothing, StoredHead::read(directory)?)
+        } else {
+            let adapter = StoredAdapter::read(directory)?;
+            (Stored::Adapter(adapter), StoredHead::read(directory)?)
         };
         let head = head.ok_or_else(|| {
             CliError::usage(format!(
@@ -61,23 +64,36 @@ impl TaskFolder {
         Ok(TaskFolder { stored, head, provenance: Provenance::read(directory)? })
     }
 
-    /// The adapter's name, or that of a fusion's head: the task's.
+    /// The adapter's name, or that of the head of a fusion or of the bare base: the task's.
     pub(crate) fn name(&self) -> &str {
         match &self.stored {
             Stored::Adapter(adapter) => &adapter.name,
-            Stored::Fusion(_) => &self.head.name,
+            Stored::Fusion(_) | Stored::Nothing => &self.head.name,
         }
     }
 
-    /// The modules, after a check that they were made for this base.
+    /// Says so where there is no adapter in it.
+    pub(crate) fn say(&self, common: &Common) {
+        if let Stored::Nothing = self.stored {
+            common.note(format_args!(
+                "note: {} is a head without an adapter: it labels what the bare base makes of rows",
+                quoted(self.name())
+            ));
+        }
+    }
+
+    /// The modules, packed for inference, after a check that they were made for this base.
     pub(crate) fn on(&self, encoder: &Encoder, model: &str) -> Result<TaskModel, CliError> {
         if let Some(provenance) = &self.provenance {
             provenance.check_base(self.name(), &base_reference(encoder, model))?;
         }
-        Ok(match &self.stored {
+        let mut model = match &self.stored {
             Stored::Adapter(adapter) => TaskModel::from_stored(encoder, adapter, &self.head)?,
             Stored::Fusion(fusion) => TaskModel::from_stored_fusion(encoder, fusion, &self.head)?,
-        })
+            Stored::Nothing => TaskModel::bare(encoder, &self.head)?,
+        };
+        model.pack_for_inference();
+        Ok(model)
     }
 
     /// The answers that the head gives; a threshold that is asked for goes before the stored one.

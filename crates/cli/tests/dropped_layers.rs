@@ -157,6 +157,48 @@ fn every_row_is_labelled_as_by_its_adapter_alone() {
     assert!(table.lines().all(|line| line.split('\t').count() == 4), "{table}");
 }
 
+/// A row may ask for the bare base with a head only: a directory that holds no adapter.
+#[test]
+fn a_head_alone_is_on_the_bare_base() {
+    let home = home();
+    let copy = |name: &str, files: &[&str]| {
+        std::fs::create_dir(home.path().join(name)).expect("a folder");
+        for file in files {
+            let [from, to] = ["plain", name].map(|folder| home.path().join(folder).join(file));
+            std::fs::copy(from, to).expect("a file");
+        }
+    };
+    let head = ["head_config.json", "model_head.safetensors"];
+    copy("bare", &head);
+    copy("lost", &[head[0], head[1], "adaptkit.json"]);
+    let lines = (0..20).map(|i| {
+        let who = ["base", "plain,base", "value"][i % 3];
+        json!({"text": format!("row {i} {}", "word ".repeat(i % 9)), "who": who}).to_string() + "\n"
+    });
+    std::fs::write(home.path().join("in.jsonl"), lines.collect::<String>()).expect("a file");
+    let predict = |more: &[&str]| -> Vec<Value> {
+        let lines =
+            out(&home, &[&["predict", "--input", "in.jsonl", "--raw-scores"], more].concat());
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let alone = predict(&["--adapter", "plain", "--adapterdrop", "3"]);
+    assert_eq!(predict(&["--adapter", "bare"]), alone);
+    let several = ["--adapter", "plain", "--adapter", "base=bare", "--adapter", "value"];
+    let mixed = predict(&[&several[..], &["--adapter-column", "who"]].concat());
+    for (number, (row, alone)) in mixed.iter().zip(&alone).enumerate() {
+        let expected = (number % 3 != 2).then_some(alone);
+        assert_eq!(row.get("base"), expected, "row {number}: {row}");
+    }
+    assert_eq!(
+        object(&home, &["eval", "--adapter", "bare", "--validation-file", "rows.csv", "--json"])["eval_samples"],
+        40
+    );
+    // What was an adapter's directory is not taken for a head's.
+    let lost = adaptkit(&home, &["predict", "--adapter", "lost", "--input", "in.jsonl"]);
+    let words = String::from_utf8_lossy(&lost.stderr);
+    assert!(words.contains("lost has no adapter_config.json"), "{words}");
+}
+
 #[test]
 fn wrong_names_and_numbers_are_said() {
     let home = home();
@@ -165,7 +207,7 @@ fn wrong_names_and_numbers_are_said() {
     let predict: &[&str] = &["predict", "--adapter", "plain", "--input", "in.csv"];
     let eval: &[&str] = &["eval", "--adapter", "plain", "--validation-file", "rows.csv"];
     let column: &[&str] = &["--adapter-column", "who"];
-    let cases: [(&[&str], &[&str], i32, &str); 10] = [
+    let cases: [(&[&str], &[&str], i32, &str); 12] = [
         (
             predict,
             column,
@@ -192,6 +234,8 @@ fn wrong_names_and_numbers_are_said() {
             "no adapter is called \"high\"; there are \"plain\"",
         ),
         (predict, &["--adapterdrop", "plain=wings"], 2, "a number of layers, or NAME=N"),
+        (predict, &["--adapterdrop", "-1"], 2, "a number of layers, or NAME=N"),
+        (eval, &["--adapterdrop", "-1"], 2, "none, sweep or a number of layers"),
         (eval, &["--adapterdrop", "4"], 2, "--adapterdrop asks for 4 dropped layers"),
         (eval, &["--adapterdrop", "1.5"], 2, "none, sweep or a number of layers"),
         (eval, &["--adapterdrop", "sweep", "--ablate"], 2, "cannot be used with"),

@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 
 use super::metadata::{ModelReference, check_name};
 use super::tensors::{TensorFile, write_tensors};
-use super::{ADAPTER_CONFIG, HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels};
+use super::{
+    ADAPTER_CONFIG, ADAPTER_DIRECTORY, HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels,
+};
 use crate::error::{AdapterError, quoted, shown};
 
 /// What a head's outputs mean (`head_type`).
@@ -98,6 +100,14 @@ struct Shape {
 }
 
 impl StoredHead {
+    /// Whether `directory` holds a head and nothing of an adapter, as the library's `save_head`
+    /// leaves it: a head on the bare encoder.
+    pub fn is_alone_at(directory: &Path) -> bool {
+        let heads = [HEAD_CONFIG, HEAD_WEIGHTS, HEAD_PICKLE];
+        let mut others = ADAPTER_DIRECTORY.iter().filter(|name| !heads.contains(name));
+        directory.join(HEAD_CONFIG).exists() && !others.any(|name| directory.join(name).exists())
+    }
+
     /// Reads the head in `directory`; `None` if it has none.
     pub fn read(directory: &Path) -> Result<Option<StoredHead>, AdapterError> {
         let path = directory.join(HEAD_CONFIG);

@@ -42,7 +42,13 @@ pub(crate) struct RunFlags {
     /// Leave the adapter out of the N lowest layers, where back-propagation then does not go; or
     /// robust: out of a number drawn for each step, so that one adapter serves every N (Rücklé et
     /// al. 2021)
-    #[arg(long, value_name = "none|N|robust", default_value_t = AdapterDrop::None, help_heading = "AdapterDrop")]
+    #[arg(
+        long,
+        value_name = "none|N|robust",
+        default_value_t = AdapterDrop::None,
+        allow_negative_numbers = true,
+        help_heading = "AdapterDrop"
+    )]
     adapterdrop: AdapterDrop,
     /// The most layers that robust training drops; all but the last by default
     #[arg(

@@ -87,19 +87,18 @@ impl fmt::Display for CacheNotice {
         match self {
             CacheNotice::Keeping { boundaries, precision, bytes, room, files } => {
                 let layers: Vec<String> = boundaries.iter().map(usize::to_string).collect();
-                let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
                 write!(
                     f,
-                    "keeping the hidden states that enter layer {} as {}: {} MB",
+                    "keeping the hidden states that enter layer {} as {}: {}",
                     layers.join(", "),
                     match precision {
                         StatePrecision::Bf16 => "bf16",
                         StatePrecision::F32 => "f32",
                     },
-                    megabytes(*bytes),
+                    size(*bytes),
                 )?;
                 if room < bytes {
-                    write!(f, ", of which {} MB find room", megabytes(*room))?;
+                    write!(f, ", of which {} find room", size(*room))?;
                 }
                 match files.first().and_then(|path| path.parent()) {
                     Some(folder) => write!(f, "; files in {}", folder.display()),
@@ -116,6 +115,15 @@ impl fmt::Display for CacheNotice {
                 path.display()
             ),
         }
+    }
+}
+
+/// Bytes for people: whole megabytes or kilobytes.
+fn size(bytes: u64) -> String {
+    match bytes {
+        1_000_000.. => format!("{} MB", bytes / 1_000_000),
+        1000.. => format!("{} KB", bytes / 1000),
+        _ => format!("{bytes} bytes"),
     }
 }
 
@@ -175,10 +183,10 @@ impl<'a> PrefixCache<'a> {
         }
         let rows = RowTable::new(&training.rows, &validation.rows);
         let width = encoder.config().hidden_size;
-        let size = |part, precision: StatePrecision| {
+        let bytes_of = |part, precision: StatePrecision| {
             rows.tokens(part) * (width * precision.bytes()) as u64
         };
-        let each = size(Part::Training, caching.precision);
+        let each = bytes_of(Part::Training, caching.precision);
         // One that finds no room for all rows keeps some.
         let most = (room / each.max(1)).clamp(1, needed.len() as u64) as usize;
         let boundaries = best_boundaries(&needed, most);
@@ -186,7 +194,7 @@ impl<'a> PrefixCache<'a> {
         let mut bytes = each * boundaries.len() as u64;
         let training = kept.len();
         if lowest > 0 {
-            bytes += size(Part::Validation, StatePrecision::F32);
+            bytes += bytes_of(Part::Validation, StatePrecision::F32);
             if !kept.contains(&(lowest, StatePrecision::F32)) {
                 kept.push((lowest, StatePrecision::F32));
             }

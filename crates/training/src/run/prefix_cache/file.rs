@@ -6,6 +6,10 @@
 //! file at once without waiting for each other. A slot counts as empty unless its checksum, which
 //! takes in the file's name and the slot's number, is that of its numbers: a write that was cut off,
 //! a damaged file or a foreign one costs computing the row again, no more.
+//!
+//! It is read and written, not mapped into memory. The system's page cache holds it as it would a
+//! mapped one, a row is copied once either way, for its checksum is to be of what is used, and a
+//! file that somebody else cuts short is an error of one read, where a mapping kills the process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
