@@ -83,7 +83,8 @@ impl Encoder {
         let narrow = numbers(width);
         let [qkv_bytes, context_bytes, wide_bytes] =
             [&qkv, &context, &wide].map(|operand| operand.bytes() as f64);
-        let products: [(_, Part, [f64; 2], &dyn Fn(&Layer)); 4] = [
+        type Run<'a> = &'a dyn Fn(&Layer);
+        let products: [(_, Part, [f64; 2], Run<'_>); 4] = [
             ("query, key, value", |layer| &layer.query_key_value, [narrow, qkv_bytes], &|layer| {
                 black_box(layer.query_key_value.forward_operand(&hidden));
             }),

@@ -37,9 +37,9 @@ impl Isa {
     /// bf16 in vectors is slower than two multiply-adds in single precision (Intel's CPUs, as
     /// measured), that is one with matrix tiles, or without either.
     pub fn detect() -> Isa {
-        let available = Isa::available().into_iter();
+        let mut available = Isa::available().into_iter();
         let fast = |isa: &Isa| isa.has_tiles() || !isa.has_bf16() || bf16_dots_are_fast();
-        available.filter(fast).next_back().unwrap_or(Isa(Kind::Portable))
+        available.rfind(fast).unwrap_or(Isa(Kind::Portable))
     }
 
     /// Every instruction set of this CPU that kernels are written for, those that need the least

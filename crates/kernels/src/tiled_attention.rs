@@ -10,53 +10,23 @@
 //! the depth (`by_width`: its words as they are, transposed), and with tokens along it
 //! (`by_token`: two tokens' numbers in a word).
 
+mod operands;
+
 use std::cell::RefCell;
 use std::ops::Range;
+
+use operands::{
+    Context, PAIR, Qkv, Rows, by_token, by_width, cut, multiply, odd_stride, turn, vector,
+};
 
 use crate::arch::tiles;
 use crate::attention::{Attention, RelativeBias};
 use crate::elementary;
 use crate::isa::Isa;
-use crate::matrix::packed::{CacheLine, words_mut};
+use crate::matrix::packed::CacheLine;
 use crate::matrix::{Bf16Rows, Bf16RowsMut};
 use crate::parallel;
 use crate::simd::{Kernel, NativeTiles, Simd};
-
-/// Queries whose scores are computed at once, columns of a panel, and numbers of a step of the
-/// depth.
-const PAIR: usize = 2 * tiles::SIDE;
-
-/// Q, K, V and their gradients, tokens of `stride` halves: Q|K|V of all heads.
-#[derive(Clone, Copy)]
-struct Qkv {
-    start: *mut u16,
-    stride: usize,
-}
-
-/// The attention's result or the gradient there, tokens of `stride` halves.
-type Context = Qkv;
-
-// SAFETY: plain numbers, of which tasks touch their own row's and head's.
-unsafe impl Send for Qkv {}
-// SAFETY: as above.
-unsafe impl Sync for Qkv {}
-
-impl Qkv {
-    fn reading(rows: Bf16Rows<'_>) -> Qkv {
-        let stride = 2 * tiles::SIDE * rows.layout.lines_in_a_row();
-        Qkv { start: rows.start.cast_mut().cast(), stride }
-    }
-
-    fn writing(rows: Bf16RowsMut<'_>) -> Qkv {
-        let stride = 2 * tiles::SIDE * rows.layout.lines_in_a_row();
-        Qkv { start: rows.start.cast(), stride }
-    }
-
-    /// Where a head's numbers of a token begin.
-    fn at(self, token: usize, column: usize) -> *mut u16 {
-        self.start.wrapping_add(token * self.stride + column)
-    }
-}
 
 thread_local! {
     static ARENA: RefCell<Vec<CacheLine>> = const { RefCell::new(Vec::new()) };
@@ -196,125 +166,6 @@ impl<'a> Head<'a> {
         let queries = self.queries;
         (0..queries).step_by(PAIR).map(move |start| start..queries.min(start + PAIR))
     }
-}
-
-/// Cuts pieces of so many words from an arena that grows as needed; a piece begins at a cache line.
-fn cut<const N: usize>(arena: &mut Vec<CacheLine>, words: [usize; N]) -> [*mut u32; N] {
-    let lines = words.map(|words| words.div_ceil(16));
-    let all = lines.iter().sum();
-    if arena.len() < all {
-        arena.resize(all, CacheLine::ZERO);
-    }
-    let mut at = 0;
-    let start = words_mut(arena).as_mut_ptr();
-    lines.map(|lines| {
-        let piece = start.wrapping_add(16 * at);
-        at += lines;
-        piece
-    })
-}
-
-/// Words from one row of `words` words to the next: an odd number of cache lines.
-fn odd_stride(words: usize) -> usize {
-    16 * (words.div_ceil(16) | 1)
-}
-
-/// Panels of `count` tokens from `first` on, with the numbers of a token along the depth: for each
-/// 32 tokens width/2 words of them. Tokens up to a whole panel are zeros.
-///
-/// # Safety
-/// Inside of `NativeTiles::run`; the tokens and 32·width/2 words for each panel must be there.
-#[inline(always)]
-unsafe fn by_width(of: Qkv, first: usize, count: usize, column: usize, width: usize, to: *mut u32) {
-    // SAFETY: the caller's contract; rows that a tile reaches beyond the tokens are readable.
-    unsafe {
-        for start in (0..count).step_by(tiles::SIDE) {
-            let panel = to.add(start / PAIR * PAIR * (width / 2) + start % PAIR);
-            for word in (0..width / 2).step_by(tiles::SIDE) {
-                let from = of.at(first + start, column).cast::<u32>().add(word);
-                tiles::transpose(from, of.stride / 2, panel.add(word * PAIR), PAIR);
-            }
-        }
-        let padded = count.next_multiple_of(PAIR);
-        for token in count..padded {
-            let panel = to.add(token / PAIR * PAIR * (width / 2) + token % PAIR);
-            for word in 0..width / 2 {
-                *panel.add(word * PAIR) = 0;
-            }
-        }
-    }
-}
-
-/// Panels of `count` tokens from `first` on, with tokens along the depth: for each 32 of the numbers
-/// of a token half as many words as there are tokens. Tokens up to a whole step are zeros.
-///
-/// # Safety
-/// As for [`by_width`], with as many words as padded tokens/2 · width.
-#[inline(always)]
-unsafe fn by_token(of: Qkv, first: usize, count: usize, column: usize, width: usize, to: *mut u32) {
-    let depth = count.next_multiple_of(PAIR) / 2;
-    let zeros = [0u16; tiles::SIDE];
-    // SAFETY: the caller's contract.
-    unsafe {
-        for at in (0..width).step_by(tiles::SIDE) {
-            let panel = to.add(at / PAIR * PAIR * depth + at % PAIR);
-            for pair in 0..depth {
-                let row = |token: usize| {
-                    let there = of.at(first + token, column + at).cast_const();
-                    if token < count { there } else { zeros.as_ptr() }
-                };
-                tiles::pair(row(2 * pair), row(2 * pair + 1), panel.add(pair * PAIR));
-            }
-        }
-    }
-}
-
-/// Rows of words, `stride` words apart, as a left operand.
-#[derive(Clone, Copy)]
-struct Rows {
-    start: *const u32,
-    stride: usize,
-}
-
-impl Rows {
-    fn of(qkv: Qkv, token: usize, column: usize) -> Rows {
-        Rows { start: qkv.at(token, column).cast(), stride: qkv.stride / 2 }
-    }
-}
-
-/// sums [panels, 32, 32] ← `rows` rows of left · right, over `depth` numbers, for `panels` panels.
-///
-/// # Safety
-/// Inside of `NativeTiles::run`; all must be there, left rows up to whole tiles.
-#[inline(always)]
-unsafe fn multiply(
-    left: Rows,
-    rows: usize,
-    right: *const u32,
-    depth: usize,
-    panels: usize,
-    sums: *mut u32,
-) {
-    for panel in 0..panels {
-        // SAFETY: the caller's contract.
-        unsafe {
-            let operands = tiles::Operands {
-                steps: depth / PAIR,
-                left: left.start,
-                left_stride: 4 * left.stride,
-                right: right.add(panel * PAIR * depth / 2),
-                sums: sums.add(panel * PAIR * PAIR),
-            };
-            tiles::multiply(tiles::Words::Bf16, rows.div_ceil(tiles::SIDE), 2, operands);
-        }
-    }
-}
-
-/// Where vector `index` of row `row` of sums lies.
-#[inline(always)]
-fn vector(sums: *mut u32, row: usize, index: usize) -> *mut f32 {
-    let (panel, half) = (index / 2, index % 2);
-    sums.wrapping_add(panel * PAIR * PAIR + row * PAIR + half * tiles::SIDE).cast()
 }
 
 /// Row `row` of scores ← exp(z − max z) for z = score·scale + bias; 0 beyond the keys. Returns the
@@ -558,37 +409,6 @@ unsafe fn softmax_backward<S: Simd>(
             let at = vector(d_scores, row, index);
             let p = s.mul(s.load(vector(scores, row, index)), scale);
             s.store(at, s.mul(p, s.sub(s.load(at), dot)));
-        }
-    }
-}
-
-/// The columns of 32 rows of sums, as rows of words of two bf16: to [keys, 16 words].
-///
-/// # Safety
-/// As for [`exponentials`]; `pairs` must have room for 16 rows of words.
-#[inline(always)]
-unsafe fn turn<S: Simd>(
-    s: S,
-    sums: *mut u32,
-    keys: usize,
-    pairs: *mut u32,
-    to: *mut u32,
-    stride: usize,
-) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let mut halves = [[0u16; tiles::SIDE]; 2];
-        for index in 0..keys / S::LANES {
-            for pair in 0..PAIR / 2 {
-                for (half, numbers) in halves.iter_mut().enumerate() {
-                    let x = s.load(vector(sums, 2 * pair + half, index));
-                    s.store_bf16(numbers.as_mut_ptr(), x);
-                }
-                let to = pairs.add(pair * keys + index * S::LANES);
-                tiles::pair(halves[0].as_ptr(), halves[1].as_ptr(), to);
-            }
-            let from = pairs.add(index * S::LANES);
-            tiles::transpose(from, keys, to.add(index * S::LANES * stride), stride);
         }
     }
 }

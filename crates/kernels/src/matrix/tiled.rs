@@ -5,17 +5,20 @@
 //! the sums meet bias, activation and whatever else happens to them once, on their way from the
 //! tiles to the result.
 
+mod finish;
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use finish::{Place, SharedEpilogue, finish};
+
 use super::bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
 use super::format::{Format, LeftScale, Scales, Sums, TiledBf16, TiledInt8};
 use super::packed::{CacheLine, padded_columns, panel, panel_count, words_mut};
-use super::tile;
 use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
-use crate::arch::tiles as amx;
+use crate::arch::tiles;
 use crate::memory::prefer_huge_pages;
 use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
@@ -176,14 +179,14 @@ impl TiledProduct<'_> {
         if row_parts > 1 {
             row_parts = row_parts.next_multiple_of(threads);
         }
-        let panels = panel_count(n, amx::SIDE);
+        let panels = panel_count(n, tiles::SIDE);
         let wanted = if threads == 1 { 1 } else { (8 * threads).div_ceil(row_parts) };
         let panel_parts = wanted.clamp(1, panels);
         parallel::for_each(row_parts * panel_parts, |task| {
             let part = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
             // Whole tiles, but for the last.
-            let steps = part(m.div_ceil(amx::SIDE), row_parts, task / panel_parts);
-            let rows = steps.start * amx::SIDE..m.min(steps.end * amx::SIDE);
+            let steps = part(m.div_ceil(tiles::SIDE), row_parts, task / panel_parts);
+            let rows = steps.start * tiles::SIDE..m.min(steps.end * tiles::SIDE);
             let panels = part(panels, panel_parts, task % panel_parts);
             tiles.run(RunPart::<F> { product, rows, panels, format: PhantomData });
         });
@@ -223,7 +226,7 @@ fn bring<F: Format>(
     scratch: &mut Scratch,
 ) -> SharedLeft {
     let lines = words.div_ceil(16) | 1;
-    let needed = m.next_multiple_of(amx::SIDE) * lines;
+    let needed = m.next_multiple_of(tiles::SIDE) * lines;
     if scratch.lines.len() < needed {
         scratch.lines = Vec::with_capacity(needed);
         prefer_huge_pages(&mut scratch.lines);
@@ -294,95 +297,6 @@ struct SharedLeft {
     scales: *const LeftScale,
 }
 
-/// A matrix in memory: rows of f32 or of bf16, `stride` numbers apart.
-#[derive(Clone, Copy)]
-enum Place {
-    Full(*mut f32, usize),
-    Rounded(*mut u16, usize),
-}
-
-impl TiledOutput<'_> {
-    fn place(&self) -> Place {
-        match self {
-            TiledOutput::Full { data, row_stride, .. } => {
-                Place::Full(data.as_ptr().cast_mut(), *row_stride)
-            }
-            TiledOutput::Rounded(rows) => {
-                Place::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
-            }
-        }
-    }
-}
-
-impl NumbersMut<'_> {
-    fn place(self, n: usize) -> Place {
-        match self {
-            NumbersMut::Full(data) => Place::Full(data.as_mut_ptr(), n),
-            NumbersMut::Rounded(rows) => {
-                Place::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
-            }
-        }
-    }
-}
-
-impl Numbers<'_> {
-    fn place(self, n: usize) -> Place {
-        match self {
-            Numbers::Full(data) => Place::Full(data.as_ptr().cast_mut(), n),
-            Numbers::Rounded(rows) => {
-                let start = rows.start.cast_mut().cast();
-                Place::Rounded(start, 32 * rows.layout.lines_in_a_row())
-            }
-        }
-    }
-}
-
-impl Place {
-    /// `count` ≤ LANES numbers from (row, column) on; further lanes are of no meaning.
-    ///
-    /// # Safety
-    /// They must lie within the matrix.
-    #[inline(always)]
-    unsafe fn load<S: Simd>(self, s: S, row: usize, column: usize, count: usize) -> S::F32 {
-        // SAFETY: the caller's contract; rows of bf16 are whole cache lines.
-        unsafe {
-            match self {
-                Place::Full(start, stride) => {
-                    let from = start.add(row * stride + column);
-                    if count == S::LANES { s.load(from) } else { s.load_part(from, count) }
-                }
-                Place::Rounded(start, stride) => s.load_bf16(start.add(row * stride + column)),
-            }
-        }
-    }
-
-    /// # Safety
-    /// As for [`Place::load`], and nothing else may touch them.
-    #[inline(always)]
-    unsafe fn store<S: Simd>(self, s: S, row: usize, column: usize, x: S::F32, count: usize) {
-        // SAFETY: the caller's contract; rows of bf16 are whole cache lines.
-        unsafe {
-            match self {
-                Place::Full(start, stride) => {
-                    let to = start.add(row * stride + column);
-                    if count == S::LANES { s.store(to, x) } else { s.store_part(to, x, count) }
-                }
-                Place::Rounded(start, stride) => {
-                    let to = start.add(row * stride + column);
-                    if count == S::LANES {
-                        s.store_bf16(to, x);
-                    } else {
-                        // What fills up the line is zero.
-                        let mut numbers = [0.0; amx::SIDE];
-                        s.store_part(numbers.as_mut_ptr(), x, count);
-                        s.store_bf16(to, s.load(numbers.as_ptr()));
-                    }
-                }
-            }
-        }
-    }
-}
-
 /// A [`TiledProduct`] whose tasks run at once.
 struct SharedProduct<'a> {
     left: SharedLeft,
@@ -395,13 +309,6 @@ struct SharedProduct<'a> {
     accumulate: bool,
     epilogue: SharedEpilogue,
     lent: PhantomData<&'a mut [f32]>,
-}
-
-enum SharedEpilogue {
-    None,
-    Activation(Activation),
-    Keeping(Activation, Place),
-    Backward(Activation, Place),
 }
 
 // SAFETY: what the pointers lead to is read only, but for the result and the kept sums, of which
@@ -419,7 +326,7 @@ struct RunPart<'a, F> {
 }
 
 /// Rows of a pair of tiles.
-const PAIR: usize = 2 * amx::SIDE;
+const PAIR: usize = 2 * tiles::SIDE;
 
 /// Sums of two by two tiles.
 #[repr(C, align(64))]
@@ -430,30 +337,30 @@ impl<F: Format> Kernel for RunPart<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let p = self.product;
-        let padded = padded_columns(p.n, amx::SIDE);
+        let padded = padded_columns(p.n, tiles::SIDE);
         let mut sums = TileSums([0; PAIR * PAIR]);
-        let steps = self.rows.len().div_ceil(amx::SIDE);
+        let steps = self.rows.len().div_ceil(tiles::SIDE);
         for index in self.panels {
-            let panel = panel(p.n, amx::SIDE, index);
+            let panel = panel(p.n, tiles::SIDE, index);
             let at = Columns { first: panel.first_column, vectors: panel.vectors, padded };
             for pair in even_parts(steps, steps.div_ceil(2)) {
-                let first = self.rows.start + pair.start * amx::SIDE;
-                let rows = first..self.rows.end.min(self.rows.start + pair.end * amx::SIDE);
+                let first = self.rows.start + pair.start * tiles::SIDE;
+                let rows = first..self.rows.end.min(self.rows.start + pair.end * tiles::SIDE);
                 fetch(s, p, rows.clone(), at);
-                let mut totals = [[s.splat(0.0); 2]; PAIR];
+                let mut totals = [[s.splat(0.0); PAIR]; 2];
                 for (block, depth) in depth_blocks::<F>(p.words).enumerate() {
                     // SAFETY: `check` has verified the shapes; left rows are readable up to whole
                     // tiles; this kernel runs inside of `NativeTiles::run`.
                     unsafe {
                         let right = p.right.words().as_ptr();
-                        let operands = amx::Operands {
+                        let operands = tiles::Operands {
                             steps: depth.len() / F::DEPTH_STEP,
                             left: p.left.words.add(first * p.left.stride + depth.start),
                             left_stride: 4 * p.left.stride,
                             right: right.add(depth.start * padded + depth.len() * at.first),
                             sums: sums.0.as_mut_ptr(),
                         };
-                        amx::multiply(words_of::<F>(), pair.len(), panel.vectors, operands);
+                        tiles::multiply(words_of::<F>(), pair.len(), panel.vectors, operands);
                         if p.blocks > 1 {
                             add_numbers::<S, F>(s, p, &sums, rows.clone(), at, block, &mut totals);
                         }
@@ -515,160 +422,21 @@ unsafe fn add_numbers<S: Simd, F: Format>(
     rows: Range<usize>,
     at: Columns,
     block: usize,
-    totals: &mut [[S::F32; 2]; PAIR],
+    totals: &mut [[S::F32; PAIR]; 2],
 ) {
     let scales = scales(p, rows.start, at, block);
-    for v in 0..at.vectors {
+    for (v, totals) in totals.iter_mut().enumerate().take(at.vectors) {
         // SAFETY: the caller's contract; a row's scales of all blocks lie side by side.
         unsafe {
             let columns = F::Sums::column_scales(s, scales, v);
-            for r in 0..rows.len() {
+            for (r, total) in totals.iter_mut().enumerate().take(rows.len()) {
                 let from = sums.0.as_ptr().add((r * at.vectors + v) * S::LANES);
                 let sum = F::Sums::load(s, from);
                 let number = F::Sums::numbers(s, sum, scales, r * p.blocks, columns);
-                totals[r][v] = s.add(totals[r][v], number);
+                *total = s.add(*total, number);
             }
         }
     }
-}
-
-/// Brings the sums, or the totals if the depth has several blocks, to where they go.
-///
-/// # Safety
-/// As for [`add_numbers`]; rows × columns must lie within the result, and no other task may touch
-/// them.
-#[inline(always)]
-unsafe fn finish<S: Simd, F: Format>(
-    s: S,
-    p: &SharedProduct<'_>,
-    sums: &TileSums,
-    rows: Range<usize>,
-    at: Columns,
-    columns: usize,
-    totals: &[[S::F32; 2]; PAIR],
-) {
-    if columns == PAIR && p.blocks == 1 {
-        // SAFETY: the caller's contract.
-        unsafe {
-            match p.epilogue {
-                SharedEpilogue::None => {
-                    return finish_whole::<S, F, false>(s, p, sums, rows, at);
-                }
-                SharedEpilogue::Activation(Activation::Gelu) => {
-                    return finish_whole::<S, F, true>(s, p, sums, rows, at);
-                }
-                _ => {}
-            }
-        }
-    }
-    let scales = scales(p, rows.start, at, 0);
-    for v in 0..at.vectors {
-        let (column, count) = (at.first + v * S::LANES, (columns - v * S::LANES).min(S::LANES));
-        // SAFETY: the caller's contract; the bias has n numbers.
-        unsafe {
-            let of_columns = F::Sums::column_scales(s, scales, v);
-            let bias = match p.bias {
-                Some(bias) => tile::load(s, bias.add(column), true, count),
-                None => s.splat(0.0),
-            };
-            for (r, row) in rows.clone().enumerate() {
-                let sum = if p.blocks > 1 {
-                    totals[r][v]
-                } else {
-                    let from = sums.0.as_ptr().add((r * at.vectors + v) * S::LANES);
-                    F::Sums::numbers(s, F::Sums::load(s, from), scales, r, of_columns)
-                };
-                let start = if p.accumulate { p.out.load(s, row, column, count) } else { bias };
-                let z = s.add(sum, start);
-                let y = match p.epilogue {
-                    SharedEpilogue::None => z,
-                    SharedEpilogue::Activation(f) => f.value(s, z),
-                    SharedEpilogue::Keeping(f, keep) => {
-                        keep.store(s, row, column, z, count);
-                        f.value(s, z)
-                    }
-                    SharedEpilogue::Backward(f, x) => {
-                        s.mul(z, f.derivative(s, x.load(s, row, column, count)))
-                    }
-                };
-                p.out.store(s, row, column, y, count);
-            }
-        }
-    }
-    if at.vectors == 1 {
-        // Lines of bf16 are filled up with zeros.
-        let kept = match p.epilogue {
-            SharedEpilogue::Keeping(_, keep) => Some(keep),
-            _ => None,
-        };
-        for place in [Some(p.out), kept].into_iter().flatten() {
-            if let Place::Rounded(..) = place {
-                for row in rows.clone() {
-                    // SAFETY: the second half of a line that begins at the panel.
-                    unsafe { place.store(s, row, at.first + S::LANES, s.splat(0.0), S::LANES) };
-                }
-            }
-        }
-    }
-}
-
-/// [`finish`] for whole lines and nothing but a bias or what is there already, and GELU if `GELU`, in
-/// so few instructions that the next tiles' products overlap with them.
-///
-/// # Safety
-/// As for [`finish`].
-#[inline(always)]
-unsafe fn finish_whole<S: Simd, F: Format, const GELU: bool>(
-    s: S,
-    p: &SharedProduct<'_>,
-    sums: &TileSums,
-    rows: Range<usize>,
-    at: Columns,
-) {
-    // SAFETY: the caller's contract; the bias has n numbers, and sums have two vectors a row.
-    unsafe {
-        let scales = scales(p, rows.start, at, 0);
-        let columns = [F::Sums::column_scales(s, scales, 0), F::Sums::column_scales(s, scales, 1)];
-        let mut starts = [s.splat(0.0); 2];
-        if let Some(bias) = p.bias {
-            starts = [s.load(bias.add(at.first)), s.load(bias.add(at.first + S::LANES))];
-        }
-        let mut from = sums.0.as_ptr();
-        match p.out {
-            Place::Full(start, stride) => {
-                let mut to = start.add(rows.start * stride + at.first);
-                for r in 0..rows.len() {
-                    for v in 0..2 {
-                        let to = to.add(v * S::LANES);
-                        let sum = F::Sums::load(s, from.add(v * S::LANES));
-                        let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
-                        let start = if p.accumulate { s.load(to) } else { starts[v] };
-                        s.store(to, gelu_if::<S, GELU>(s, s.add(sum, start)));
-                    }
-                    from = from.add(PAIR);
-                    to = to.add(stride);
-                }
-            }
-            Place::Rounded(start, stride) => {
-                let mut to = start.add(rows.start * stride + at.first);
-                for r in 0..rows.len() {
-                    for v in 0..2 {
-                        let sum = F::Sums::load(s, from.add(v * S::LANES));
-                        let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
-                        let y = gelu_if::<S, GELU>(s, s.add(sum, starts[v]));
-                        s.store_bf16(to.add(v * S::LANES), y);
-                    }
-                    from = from.add(PAIR);
-                    to = to.add(stride);
-                }
-            }
-        }
-    }
-}
-
-#[inline(always)]
-fn gelu_if<S: Simd, const GELU: bool>(s: S, z: S::F32) -> S::F32 {
-    if GELU { Activation::Gelu.value(s, z) } else { z }
 }
 
 /// Runs `iterations` rounds of products of tiles of a format, and returns the multiply-adds of words
@@ -680,12 +448,12 @@ pub(crate) fn multiply_loop<F: Format>(tiles: NativeTiles, iterations: usize) ->
         #[inline(always)]
         fn run<S: Simd>(self, _: S) -> usize {
             // SAFETY: inside of `NativeTiles::run`.
-            unsafe { amx::multiply_loop(words_of::<F>(), self.0.max(1)) }
+            unsafe { tiles::multiply_loop(words_of::<F>(), self.0.max(1)) }
         }
     }
     tiles.run(Rounds::<F>(iterations, PhantomData))
 }
 
-const fn words_of<F: Format>() -> amx::Words {
-    if F::PER_WORD == 2 { amx::Words::Bf16 } else { amx::Words::Int8 }
+const fn words_of<F: Format>() -> tiles::Words {
+    if F::PER_WORD == 2 { tiles::Words::Bf16 } else { tiles::Words::Int8 }
 }
