@@ -7,7 +7,7 @@ pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
-mod no_tiles;
+pub(crate) mod no_tiles;
 mod portable;
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
