@@ -56,7 +56,7 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "N")]
     threads: Option<NonZero<usize>>,
     /// Instructions to compute with, instead of the fastest this CPU has: portable, avx2, avx2-vnni,
-    /// avx512, avx512-vnni or avx512-bf16
+    /// avx512, avx512-vnni, avx512-bf16 or amx
     #[arg(long, global = true, value_name = "NAME")]
     instructions: Option<String>,
     /// Format of the base's weights: auto is bf16 where this CPU multiplies it faster than f32, else

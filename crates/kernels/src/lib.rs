@@ -6,8 +6,9 @@
 //! the one crate that holds unsafe code: vector instructions, tasks that write disjoint parts of
 //! one slice, and memory-mapped files. Everything public is safe to call.
 //!
-//! Arithmetic is `f32` with `f32` sums, but for packed matrices of another [`Precision`]. For one instruction set the result of every function
-//! depends on its arguments alone, not on the number of threads.
+//! Arithmetic is `f32` with `f32` sums, but for packed matrices of another [`Precision`] and rows of
+//! bf16 ([`matrix::Bf16Rows`]). For one instruction set the result of every function depends on its
+//! arguments alone, not on the number of threads.
 
 pub mod activation;
 mod arch;

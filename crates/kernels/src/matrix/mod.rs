@@ -13,6 +13,9 @@
 //! each block of the depth, with a scale for each row *of that block*: an outlier among a row's
 //! numbers coarsens only its own block.
 //!
+//! Where the CPU has matrix tiles, bf16 and 8-bit integers are multiplied in those instead, with left
+//! rows that may lie in bf16 in memory: [`TiledProduct`].
+//!
 //! Every element of the result is bias + Σₖ xₖ·bₖ in the order of k, whatever the size of x and
 //! the number of threads: a row's result does not depend on the rows beside it.
 
