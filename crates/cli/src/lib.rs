@@ -52,7 +52,7 @@ struct Cli {
 // Flags of every command. With a doc comment these words would replace the program's in its help.
 #[derive(Args, Clone)]
 pub(crate) struct Common {
-    /// Threads to compute with; all of the machine's cores by default
+    /// Threads to compute with; one for each physical core by default
     #[arg(long, global = true, value_name = "N")]
     threads: Option<NonZero<usize>>,
     /// Instructions to compute with, instead of the fastest this CPU has: portable, avx2, avx2-vnni,

@@ -28,7 +28,8 @@ impl Device {
     /// The names that [`Device::cpu_with_instructions`] knows, those that need the least first.
     pub const INSTRUCTION_SETS: [&str; 7] = Isa::NAMES;
 
-    /// The CPU with its fastest instruction set and `threads` threads, or as many as it has cores.
+    /// The CPU with its fastest instruction set and `threads` threads, or as many as it has physical
+    /// cores that this process may use: a core's second thread shares its arithmetic units.
     ///
     /// # Errors
     /// If the threads cannot be started.
@@ -52,8 +53,7 @@ impl Device {
     }
 
     fn cpu_with(isa: Isa, threads: Option<NonZero<usize>>) -> Result<Device, ComputeError> {
-        let threads =
-            threads.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
+        let threads = threads.map_or_else(usable_cores, NonZero::get);
         if threads > MOST_THREADS {
             let reason = format!("no more than {MOST_THREADS} are of any use");
             return Err(ComputeError::Threads { threads, reason });
@@ -114,6 +114,12 @@ impl Device {
     pub(crate) fn uninitialised(&self, rows: usize, columns: usize) -> Tensor {
         Tensor::with_buffer(self, rows, columns, self.0.take(rows * columns))
     }
+}
+
+/// Physical cores, or the hardware threads that the process may use if those are fewer.
+fn usable_cores() -> usize {
+    let usable = std::thread::available_parallelism().map_or(1, NonZero::get);
+    num_cpus::get_physical().clamp(1, usable)
 }
 
 impl Cpu {

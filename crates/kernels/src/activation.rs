@@ -50,7 +50,7 @@ impl Activation {
             "linear" => Activation::Identity,
             "relu" => Activation::Relu,
             "relu6" => Activation::Relu6,
-            "leakyrelu" => Activation::LeakyRelu,
+            "leakyrelu" | "leaky_relu" => Activation::LeakyRelu,
             "gelu" | "gelu_python" => Activation::Gelu,
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" | "gelu_accurate" => {
                 Activation::GeluTanh

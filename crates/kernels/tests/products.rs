@@ -6,7 +6,7 @@
 //! In 8-bit integers an operand is off by half a unit at most, s/2 for s = largest magnitude / 127
 //! of the row of a and the column of b: a product by |aᵢ|·s_b/2 + |bᵢ|·s_a/2 + s_a·s_b/4.
 
-use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
+use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product, ProductPair};
 use adaptkit_kernels::random::Random;
 use adaptkit_kernels::{Activation, Isa, Precision, round_to_bf16};
 
@@ -328,5 +328,56 @@ fn rows_of_zeros_and_rows_that_are_not_finite_stay_what_they_are() {
         assert_eq!(rows[1], bias, "{isa}, {precision}");
         assert!(rows[2].iter().all(|x| x.is_nan()), "{isa}, {precision}");
         assert!([rows[0], rows[3]].concat().iter().all(|x| x.is_finite()), "{isa}, {precision}");
+    }
+}
+
+#[test]
+fn a_pair_is_its_two_products_bit_by_bit() {
+    for isa in isas() {
+        for precision in Precision::ALL {
+            let mut random = Random::new(8);
+            for [m, k, w, n] in [[1, 5, 9, 3], [40, 70, 33, 20], [300, 48, 130, 17]] {
+                let (a, b, c) = (
+                    vector(m * k, &mut random),
+                    vector(k * w, &mut random),
+                    vector(w * n, &mut random),
+                );
+                let (first_bias, second_bias) = (vector(w, &mut random), vector(n, &mut random));
+                let first = PackedMatrix::pack(isa, precision, MatrixRef::row_major(&b, [k, w]));
+                let second = PackedMatrix::pack(isa, precision, MatrixRef::row_major(&c, [w, n]));
+                if first.is_tiled() {
+                    continue;
+                }
+                let (mut wide, mut want) = (vec![0.0; m * w], vec![0.0; m * n]);
+                Product {
+                    left: MatrixRef::row_major(&a, [m, k]),
+                    right: &first,
+                    bias: Some(&first_bias),
+                    epilogue: Epilogue::Activation(Activation::Gelu),
+                    out: Output { data: &mut wide, row_stride: w, accumulate: false },
+                }
+                .run();
+                Product {
+                    left: MatrixRef::row_major(&wide, [m, w]),
+                    right: &second,
+                    bias: Some(&second_bias),
+                    epilogue: Epilogue::None,
+                    out: Output { data: &mut want, row_stride: n, accumulate: false },
+                }
+                .run();
+                let mut got = vec![0.0; m * n];
+                ProductPair {
+                    left: MatrixRef::row_major(&a, [m, k]),
+                    first: &first,
+                    first_bias: &first_bias,
+                    activation: Activation::Gelu,
+                    second: &second,
+                    second_bias: &second_bias,
+                    out: &mut got,
+                }
+                .run();
+                assert_eq!(got, want, "{isa}, {precision}, {m}×{k}×{w}×{n}");
+            }
+        }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) unsafe fn run_bf16<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(PhantomData::<Bf16>))
 }
 
-/// What [`run_bf16`] gives its kernel, for 8-bit integers of tiles.
+/// The vectors of kernels that use matrix tiles.
 ///
 /// # Safety
 /// As for [`run_bf16`].

@@ -48,8 +48,10 @@ impl ProductPair<'_> {
     /// Computes both products over the threads of the current pool.
     ///
     /// # Panics
-    /// If the shapes do not fit, or the columns of `left` are apart while `first` is not in f32.
+    /// If the shapes do not fit, the columns of `left` are apart while `first` is not in f32, or a
+    /// matrix is in tiles, whose products meet in bf16 instead.
     pub fn run(self) {
+        assert!(!self.first.is_tiled() && !self.second.is_tiled(), "a pair in tiles");
         let [m, n] = [self.left.shape()[0], self.second.shape()[1]];
         assert_eq!(self.out.len(), m * n, "the result of a pair");
         let wide = self.first.shape()[1];

@@ -222,7 +222,7 @@ unsafe impl Sync for SharedProduct<'_> {}
 
 /// Rows that a task copies at once: whole tiles of at most 112. The block (about 350 KB in f32)
 /// stays in a second-level cache.
-pub(super) fn row_block(isa: Isa) -> usize {
+fn row_block(isa: Isa) -> usize {
     struct OfTiles;
     impl Kernel for OfTiles {
         type Output = usize;
