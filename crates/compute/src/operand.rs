@@ -67,14 +67,6 @@ impl Operand {
         each * rows * columns
     }
 
-    /// The numbers as a tensor of f32.
-    pub fn widened(&self) -> Tensor {
-        match &self.0 {
-            Storage::Full(tensor) => tensor.duplicate(),
-            Storage::Rounded(rounded) => rounded.widened(),
-        }
-    }
-
     pub(crate) fn left(&self) -> Left<'_> {
         match &self.0 {
             Storage::Full(tensor) => left(tensor),
