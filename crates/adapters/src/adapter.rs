@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adaptkit_compute::{FrozenNorm, NormTape, Parameter, Tensor, TrainedNorm, mix};
+use adaptkit_compute::{FrozenNorm, NormRef, NormTape, Parameter, Tensor, TrainedNorm, mix};
 use adaptkit_encoder::{BaseDropout, EndGradients, Place, Site, Sites, SubLayerEnd};
 
-use crate::bottleneck::{End, EndNorm, EndNormBackward};
+use crate::bottleneck::{End, EndNormBackward};
 use crate::fusion::Fusion;
 use crate::module::{Module, ModuleTape};
 
@@ -169,7 +169,7 @@ impl Adapter {
         let norm = self.norm(place, norm);
         match self.module(place) {
             Some(module) => module.forward(End { x, residual, norm, offsets }),
-            None => norm.forward(&x, residual, false).0,
+            None => norm.forward(&x, Some(residual), false).0,
         }
     }
 
@@ -179,11 +179,8 @@ impl Adapter {
     }
 
     /// The layer norm at a place.
-    fn norm<'a>(&'a self, place: Place, own: &'a FrozenNorm) -> &'a dyn EndNorm {
-        match self.norms.get(&place) {
-            Some(norm) => norm,
-            None => own,
-        }
+    fn norm<'a>(&'a self, place: Place, own: &'a FrozenNorm) -> NormRef<'a> {
+        self.norms.get(&place).map_or_else(|| own.as_norm(), TrainedNorm::as_norm)
     }
 }
 
@@ -264,7 +261,7 @@ impl Sites for Training<'_> {
                 (out, tape.map(SiteTape::Module))
             }
             None => {
-                let (out, tape) = norm.forward(&x, residual, keep);
+                let (out, tape) = norm.forward(&x, Some(residual), keep);
                 (out, tape.map(SiteTape::Norm))
             }
         };

@@ -14,15 +14,20 @@
 //! Python library takes that mean over padding too.) A norm of the module's own may stand before
 //! the down-projection, and one after y, with or without x.
 
+mod extras;
 mod form;
 
 use adaptkit_compute::{
-    Dropout, FrozenNorm, NormTape, Parameter, RowOffsets, Tensor, TrainedLinear, TrainedNorm,
+    Addend, Below, BottleneckEnd, BottleneckInput, Dropout, FrozenNorm, NormRef, NormTape,
+    Parameter, Projections, ProjectionsGradients, ProjectionsTape, RowOffsets, Tensor,
+    TrainedLinear, TrainedNorm,
 };
 use adaptkit_encoder::EndGradients;
 
 use crate::linear::Linear;
 
+pub use extras::Extras;
+use extras::ExtrasTape;
 pub use form::{Form, Input, Residual};
 
 /// A bottleneck: d·m + m and m·d + d parameters, and those of the parts that not every one has.
@@ -36,39 +41,15 @@ pub struct Bottleneck {
     pub extras: Extras,
 }
 
-/// Trained parts that not every bottleneck has.
-#[derive(Default)]
-pub struct Extras {
-    /// s: [1, 1], or [1, d] for one of each channel.
-    pub scaling: Option<Parameter>,
-    /// [1, d]
-    pub gate: Option<Linear>,
-    /// Before the down-projection.
-    pub norm_before: Option<TrainedNorm>,
-    /// After y, or x + y.
-    pub norm_after: Option<TrainedNorm>,
-}
-
-/// The layer norm at the end of a sub-layer: frozen, or trained with the adapter.
-pub(crate) trait EndNorm {
-    fn forward(&self, x: &Tensor, residual: &Tensor, keep: bool) -> (Tensor, Option<NormTape>);
-}
-
-impl EndNorm for FrozenNorm {
-    fn forward(&self, x: &Tensor, residual: &Tensor, keep: bool) -> (Tensor, Option<NormTape>) {
-        self.forward(x, Some(residual), keep)
-    }
-}
-
-impl EndNorm for TrainedNorm {
-    fn forward(&self, x: &Tensor, residual: &Tensor, keep: bool) -> (Tensor, Option<NormTape>) {
-        self.forward(x, Some(residual), keep)
-    }
-}
-
-/// The backward of an [`EndNorm`]; adds the gradients of a trained one.
+/// The backward of the layer norm at the end of a sub-layer; adds the gradients of one that is
+/// trained with the adapter.
 pub(crate) trait EndNormBackward {
-    fn is_trained(&self) -> bool;
+    /// The norm itself, if it is not trained.
+    fn frozen(&self) -> Option<NormRef<'_>>;
+
+    fn is_trained(&self) -> bool {
+        self.frozen().is_none()
+    }
 
     /// The forward pass's result once more.
     fn again(&self, tape: &NormTape) -> Tensor;
@@ -77,8 +58,8 @@ pub(crate) trait EndNormBackward {
 }
 
 impl EndNormBackward for &FrozenNorm {
-    fn is_trained(&self) -> bool {
-        false
+    fn frozen(&self) -> Option<NormRef<'_>> {
+        Some(self.as_norm())
     }
 
     fn again(&self, tape: &NormTape) -> Tensor {
@@ -91,8 +72,8 @@ impl EndNormBackward for &FrozenNorm {
 }
 
 impl EndNormBackward for TrainedNorm {
-    fn is_trained(&self) -> bool {
-        true
+    fn frozen(&self) -> Option<NormRef<'_>> {
+        None
     }
 
     fn again(&self, tape: &NormTape) -> Tensor {
@@ -110,7 +91,7 @@ pub(crate) struct End<'a> {
     pub(crate) x: Tensor,
     /// r: [tokens, d]
     pub(crate) residual: &'a Tensor,
-    pub(crate) norm: &'a dyn EndNorm,
+    pub(crate) norm: NormRef<'a>,
     pub(crate) offsets: &'a RowOffsets,
 }
 
@@ -118,29 +99,9 @@ pub(crate) struct End<'a> {
 pub(crate) struct BottleneckTape {
     /// a, where it is not made again from the normed sum: [tokens, d]
     input: Option<Tensor>,
-    normed_sum: Option<NormTape>,
-    /// The norm of a, where there is one of the module's own.
-    normed_input: Option<(Tensor, NormTape)>,
-    /// down(a): [tokens, m]
-    hidden: Tensor,
-    /// f(down(a)): [tokens, m]
-    activated: Tensor,
-    /// up(f(down(a))), where its scaling is trained: [tokens, d]
-    unscaled: Option<Tensor>,
-    gate: Option<GateTape>,
-    norm_after: Option<NormTape>,
+    projections: ProjectionsTape,
     dropout: Dropout,
-    offsets: RowOffsets,
-    end: Option<NormTape>,
-}
-
-struct GateTape {
-    /// w·a + b: [tokens, 1]
-    logits: Tensor,
-    /// g: [rows, 1]
-    gates: Tensor,
-    /// y/g: [tokens, d]
-    ungated: Tensor,
+    extras: Option<Box<ExtrasTape>>,
 }
 
 impl Bottleneck {
@@ -229,79 +190,29 @@ impl Bottleneck {
     }
 
     fn run(&self, end: End<'_>, keep: bool, dropout: Dropout) -> (Tensor, Option<BottleneckTape>) {
-        let End { x, residual, norm, offsets } = end;
+        if !self.extras.are_none() {
+            return self.run_with_extras(end, keep, dropout);
+        }
+        let End { x, residual, norm, .. } = end;
         let form = self.form;
-        let (normed, normed_sum) = match form.input {
-            Input::NormedSum => {
-                let (a, tape) = norm.forward(&x, residual, keep);
-                (Some(a), tape)
-            }
-            Input::Output | Input::SubLayerInput => (None, None),
-        };
         let input = match form.input {
-            Input::NormedSum => normed.as_ref().unwrap_or(&x),
-            Input::Output => &x,
-            Input::SubLayerInput => residual,
+            Input::NormedSum => BottleneckInput::NormedSum(norm, &x, residual),
+            Input::Output => BottleneckInput::Given(&x),
+            Input::SubLayerInput => BottleneckInput::Given(residual),
         };
-        let own = self.extras.norm_before.as_ref().map(|norm| norm.forward(input, None, keep));
-        let projected = own.as_ref().map_or(input, |(normed, _)| normed);
-        let (activated, hidden) = self.down.forward_activated(projected, form.activation, keep);
-        let mut y = self.up.forward(&activated);
-        let mut unscaled = None;
-        if let Some(scaling) = &self.extras.scaling {
-            unscaled = keep.then(|| y.duplicate());
-            y.scale_by(scaling.value());
-        } else if form.scaling != 1.0 {
-            y.scale(form.scaling);
-        }
-        y.dropout(dropout);
-        let mut gate_tape = None;
-        if let Some(gate) = &self.extras.gate {
-            let logits = gate.forward(input);
-            let gates = logits.mean_sigmoid(offsets);
-            let ungated = keep.then(|| y.duplicate());
-            y.scale_batch_rows(&gates, offsets);
-            gate_tape = ungated.map(|ungated| GateTape { logits, gates, ungated });
-        }
-        let add_residual = |y: &mut Tensor| match form.residual {
-            Residual::Output => y.add_scaled(1.0, &x),
-            Residual::NormedSum => y.add_scaled(1.0, input),
-            Residual::Sum => {
-                y.add_scaled(1.0, &x);
-                y.add_scaled(1.0, residual);
-            }
+        let addends: &[Addend<'_>] = match form.residual {
+            Residual::Output => &[Addend::Rows(&x)],
+            Residual::NormedSum => &[Addend::Input],
+            Residual::Sum => &[Addend::Rows(&x), Addend::Rows(residual)],
         };
-        let mut norm_after = None;
-        match &self.extras.norm_after {
-            None => add_residual(&mut y),
-            Some(norm) => {
-                if form.residual_before_norm {
-                    add_residual(&mut y);
-                }
-                (y, norm_after) = norm.forward(&y, None, keep);
-                if !form.residual_before_norm {
-                    add_residual(&mut y);
-                }
-            }
-        }
-        let (out, end) =
-            if form.norm_at_end { norm.forward(&y, residual, keep) } else { (y, None) };
-        let tape = hidden.map(|hidden| BottleneckTape {
-            normed_input: own.and_then(|(normed, tape)| Some((normed, tape?))),
-            input: match form.input {
-                Input::NormedSum => None,
-                Input::Output => Some(x),
-                Input::SubLayerInput => Some(residual.duplicate()),
-            },
-            normed_sum,
-            hidden,
-            activated,
-            unscaled,
-            gate: gate_tape,
-            norm_after,
+        let norm = form.norm_at_end.then_some((norm, residual));
+        let end = BottleneckEnd { addends, norm };
+        let (out, tape) = self.projections(dropout).forward(input, end, keep);
+        let tape = tape.map(|projections| BottleneckTape {
+            input: form.kept_input(x, residual),
+            projections,
             dropout,
-            offsets: offsets.clone(),
-            end,
+            extras: None,
         });
         (out, tape)
     }
@@ -315,76 +226,79 @@ impl Bottleneck {
         below: bool,
     ) -> Option<EndGradients> {
         let form = self.form;
-        // At x + y, and at r through the norm at the end.
-        let d_sum = match &tape.end {
-            Some(end) => norm.backward(end, d),
-            None => d,
+        let Some(frozen) = norm.frozen().filter(|_| self.extras.are_none()) else {
+            return self.backward_with_extras(norm, tape, d, below);
         };
-        // At y, and at what y is added to where that differs from `d_sum`.
-        let (mut d_y, d_residual) = match (&mut self.extras.norm_after, &tape.norm_after) {
-            (Some(norm), Some(after)) => {
-                let d_y = norm.backward(after, d_sum.duplicate());
-                let d_residual = form.residual_before_norm.then(|| d_y.duplicate());
-                (d_y, d_residual)
+        let equal = form.gradients_are_equal();
+        let wish = below.then_some(Below {
+            sum_at_input: form.input == Input::NormedSum && form.residual == Residual::NormedSum,
+            sum_at_end: match (form.input, form.residual) {
+                (Input::NormedSum, Residual::Output) => equal,
+                (Input::NormedSum, Residual::NormedSum) => false,
+                (Input::NormedSum, Residual::Sum) | (Input::Output, _) => true,
+                (Input::SubLayerInput, _) => form.norm_at_end,
+            },
+        });
+        let norms = [Some(frozen); 2];
+        let projections = self.projections(tape.dropout);
+        let gradients = projections.backward(&tape.projections, norms, d, wish);
+        let input = tape.input.as_ref().or(gradients.input.as_ref()).expect("kept, or made again");
+        self.add_gradients(input, &tape.projections, &gradients);
+        let ProjectionsGradients { sum, below: reached, .. } = gradients;
+        let reached = reached?;
+        let zeros = |like: &Tensor| like.device().zeros(like.rows(), like.columns());
+        let plus = |mut a: Tensor, b: &Tensor| {
+            a.add_scaled(1.0, b);
+            a
+        };
+        // What reaches r by the addition at the end.
+        let at_end = |sum: Tensor| if form.norm_at_end { sum } else { zeros(&sum) };
+        let (x, residual) = match (form.input, form.residual) {
+            (Input::SubLayerInput, _) => (sum, Some(reached)),
+            (Input::Output, _) => (reached, Some(at_end(sum))),
+            (Input::NormedSum, Residual::Output) if equal => (reached, None),
+            (Input::NormedSum, Residual::Output) => (plus(sum, &reached), Some(reached)),
+            (Input::NormedSum, Residual::NormedSum | Residual::Sum) => {
+                let residual = plus(at_end(sum), &reached);
+                (reached, Some(residual))
             }
-            _ => (d_sum.duplicate(), None),
         };
-        let again = tape.normed_sum.as_ref().map(|tape| norm.again(tape));
-        let input = tape.input.as_ref().or(again.as_ref()).expect("kept, or made again");
-        let mut d_gate = None;
-        if let (Some(gate), Some(kept)) = (&mut self.extras.gate, &tape.gate) {
-            let d_gates = d_y.batch_row_dots(&kept.ungated, &tape.offsets);
-            let d_logits = kept.logits.mean_sigmoid_backward(&d_gates, &tape.offsets);
-            gate.trained_mut().add_gradients(input, &d_logits);
-            d_gate = Some(d_logits);
-            d_y.scale_batch_rows(&kept.gates, &tape.offsets);
-        }
-        d_y.dropout(tape.dropout);
-        if let (Some(scaling), Some(unscaled)) = (&mut self.extras.scaling, &tape.unscaled) {
-            d_y.add_scale_gradient(unscaled, scaling);
-            d_y.scale_by(scaling.value());
-        } else if form.scaling != 1.0 {
-            d_y.scale(form.scaling);
-        }
-        let up = self.up.trained_mut();
-        up.add_gradients(&tape.activated, &d_y);
-        let d_hidden = up.backward_activated(&d_y, form.activation, &tape.hidden);
-        drop(d_y);
-        let projected = tape.normed_input.as_ref().map_or(input, |(normed, _)| normed);
-        self.down.trained_mut().add_gradients(projected, &d_hidden);
-        drop(again);
-        // Trained norms in front of the projection have their gradients from what reaches a.
-        if !below && self.extras.norm_before.is_none() && !norm.is_trained() {
-            return None;
-        }
-        let into = Into { normed: tape.normed_input.map(|(_, tape)| tape), d_hidden, d_gate };
-        let add = |d_a: &mut Tensor| self.add_input_gradient(&into, d_a);
-        let gradients = input_gradients(form, norm, tape.normed_sum, d_sum, d_residual, add);
-        below.then_some(gradients)
+        Some(EndGradients { x, residual })
     }
 
-    /// d_a ← d_a + what reaches a through the projection and the gate.
-    fn add_input_gradient(&mut self, into: &Into, d_a: &mut Tensor) {
-        match (&mut self.extras.norm_before, &into.normed) {
-            (Some(norm), Some(tape)) => {
-                let d = norm.backward(tape, self.down.trained().backward(&into.d_hidden));
-                d_a.add_scaled(1.0, &d);
-            }
-            _ => self.down.trained().backward_add(&into.d_hidden, d_a),
-        }
-        if let (Some(gate), Some(d_gate)) = (&self.extras.gate, &into.d_gate) {
-            gate.trained().backward_add(d_gate, d_a);
-        }
+    fn projections(&self, dropout: Dropout) -> Projections<'_> {
+        let Form { activation, scaling, .. } = self.form;
+        let [down, up] = [&self.down, &self.up].map(Linear::projection);
+        Projections { down, activation, up, scaling, dropout }
+    }
+
+    /// Adds the gradients of the projections' parameters, `input` being what the lower one read.
+    fn add_gradients(
+        &mut self,
+        input: &Tensor,
+        tape: &ProjectionsTape,
+        gradients: &ProjectionsGradients,
+    ) {
+        let at_up = gradients.unscaled.as_ref().unwrap_or(&gradients.sum);
+        self.up.trained_mut().add_gradients(&tape.activated, at_up);
+        self.down.trained_mut().add_gradients(input, &gradients.hidden);
     }
 }
 
-/// What goes from the module back into a.
-struct Into {
-    normed: Option<NormTape>,
-    /// At down(a): [tokens, m]
-    d_hidden: Tensor,
-    /// At the gate's logits: [tokens, 1]
-    d_gate: Option<Tensor>,
+impl Form {
+    /// What a tape keeps of what the bottleneck reads: nothing where that is made again.
+    fn kept_input(self, x: Tensor, residual: &Tensor) -> Option<Tensor> {
+        match self.input {
+            Input::NormedSum => None,
+            Input::Output => Some(x),
+            Input::SubLayerInput => Some(residual.duplicate()),
+        }
+    }
+
+    /// Whether x and r are added twice, once for each norm, so that their gradients are equal.
+    fn gradients_are_equal(self) -> bool {
+        self.input == Input::NormedSum && self.residual == Residual::Output && self.norm_at_end
+    }
 }
 
 /// The gradients at x and r, from the one at the sum that is normed at the end, the one at what
@@ -403,7 +317,7 @@ pub(crate) fn input_gradients(
     let same = d_residual.is_none();
     match (form.input, normed_sum) {
         (Input::NormedSum, Some(tape)) => {
-            let equal = form.residual == Residual::Output && form.norm_at_end && same;
+            let equal = form.gradients_are_equal() && same;
             let d_r = (!equal).then(|| at_end(&d_sum));
             let d_residual = d_residual.unwrap_or(d_sum);
             let mut d_normed = match form.residual {
@@ -412,7 +326,6 @@ pub(crate) fn input_gradients(
             };
             add(&mut d_normed);
             let d_both = norm.backward(&tape, d_normed);
-            // Where x and r are added twice, once for each norm, their gradients are equal.
             let d_r = d_r.map(|mut d_r| {
                 if form.residual == Residual::Sum {
                     d_r.add_scaled(1.0, &d_residual);

@@ -211,7 +211,7 @@ impl Fusion {
     fn start(&self, end: &End<'_>, keep: bool) -> Start {
         match self.form.input {
             Input::NormedSum => {
-                let (a, normed_sum) = end.norm.forward(&end.x, end.residual, keep);
+                let (a, normed_sum) = end.norm.forward(&end.x, Some(end.residual), keep);
                 Start { normed: Some(a), normed_sum }
             }
             Input::Output | Input::SubLayerInput => Start { normed: None, normed_sum: None },
@@ -235,7 +235,7 @@ impl Fusion {
             }
         }
         match self.form.norm_at_end {
-            true => end.norm.forward(&c, end.residual, keep),
+            true => end.norm.forward(&c, Some(end.residual), keep),
             false => (c, None),
         }
     }

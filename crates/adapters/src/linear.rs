@@ -1,6 +1,8 @@
 //! A linear layer of a bottleneck or a head: as training needs it, or packed for inference.
 
-use adaptkit_compute::{Activation, FrozenLinear, Parameter, Precision, Tensor, TrainedLinear};
+use adaptkit_compute::{
+    Activation, FrozenLinear, Parameter, Precision, Projection, Tensor, TrainedLinear,
+};
 
 /// A linear layer y = x·Wᵀ + b in one of two forms, which compute the same bits.
 pub enum Linear {
@@ -100,6 +102,14 @@ impl Linear {
         match self {
             Linear::Trained(layer) => layer.forward_activated(x, activation, keep),
             Linear::Packed(layer) => layer.forward_activated(x, activation, keep),
+        }
+    }
+
+    /// The layer as a bottleneck's projection.
+    pub(crate) fn projection(&self) -> Projection<'_> {
+        match self {
+            Linear::Trained(layer) => layer.projection(),
+            Linear::Packed(layer) => layer.projection(),
         }
     }
 }

@@ -6,6 +6,7 @@
 //! no view and no autograd: an operation that training needs has a backward beside it.
 
 mod attention;
+mod bottleneck;
 mod ceilings;
 mod device;
 mod error;
@@ -25,12 +26,16 @@ pub use adaptkit_kernels::mixture::Members;
 pub use adaptkit_kernels::optimiser::AdamW;
 pub use adaptkit_kernels::random::{Random, mix};
 pub use attention::{Heads, Queries, RelativeBias};
+pub use bottleneck::{
+    Addend, Below, BottleneckEnd, BottleneckInput, Projection, Projections, ProjectionsGradients,
+    ProjectionsTape,
+};
 pub use device::Device;
 pub use error::ComputeError;
 pub use linear::{FrozenLinear, Parameter, TrainedLinear};
 pub use loss::{sigmoid, softmax};
 pub use mixture::ColumnActivations;
-pub use norm::{FrozenNorm, NormTape, TrainedNorm};
+pub use norm::{FrozenNorm, NormRef, NormTape, TrainedNorm};
 pub use operand::Operand;
 pub use rows::{EmbeddingTable, RowOffsets, TableSource};
 pub use tensor::Tensor;

@@ -7,7 +7,7 @@ use adaptkit_kernels::matrix::{Left, NumbersMut, TiledEpilogue, TiledOutput, Til
 use adaptkit_kernels::optimiser::{self, AdamW, Moments};
 
 use crate::operand::{self, Storage};
-use crate::{Activation, Device, Operand, Tensor};
+use crate::{Activation, Device, Operand, Projection, Tensor};
 
 /// out ← epilogue(left·right + bias), or out + left·right.
 fn product(
@@ -104,6 +104,11 @@ impl FrozenLinear {
     /// Columns of y.
     pub fn outputs(&self) -> usize {
         self.forward.shape()[1]
+    }
+
+    /// The layer as a bottleneck's projection.
+    pub fn projection(&self) -> Projection<'_> {
+        Projection { forward: &self.forward, backward: self.backward.as_ref(), bias: &self.bias }
     }
 
     /// Bytes that the packed forms take.
@@ -426,6 +431,12 @@ impl TrainedLinear {
     /// Columns of y.
     pub fn outputs(&self) -> usize {
         self.weight.value().rows()
+    }
+
+    /// The layer as a bottleneck's projection.
+    pub fn projection(&self) -> Projection<'_> {
+        let bias = self.bias.value().values();
+        Projection { forward: &self.forward, backward: Some(&self.backward), bias }
     }
 
     /// y [rows, outputs] for x [rows, inputs].

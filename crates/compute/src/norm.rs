@@ -11,10 +11,78 @@ pub struct FrozenNorm {
     epsilon: f32,
 }
 
+/// A layer norm, frozen or trained, for a forward pass.
+#[derive(Clone, Copy)]
+pub struct NormRef<'a> {
+    weight: &'a Tensor,
+    bias: &'a Tensor,
+    epsilon: f32,
+}
+
 /// What the backward pass of a layer norm needs.
 pub struct NormTape {
-    normalised: Tensor,
-    inverse_deviations: Tensor,
+    pub(crate) normalised: Tensor,
+    pub(crate) inverse_deviations: Tensor,
+}
+
+impl<'a> NormRef<'a> {
+    /// The norm of x + residual, [rows, width]; with `keep`, also what the backward pass needs.
+    pub fn forward(
+        self,
+        x: &Tensor,
+        residual: Option<&Tensor>,
+        keep: bool,
+    ) -> (Tensor, Option<NormTape>) {
+        let device = x.device();
+        let mut out = device.uninitialised(x.rows(), x.columns());
+        let mut tape = keep.then(|| NormTape::uninitialised(x));
+        let (layer, keep) = (self.layer(), tape.as_mut().map(NormTape::room));
+        let (isa, residual) = (device.0.isa, residual.map(Tensor::values));
+        let to = out.values_mut();
+        device.run(|| norm::add_layer_norm(isa, layer, x.values(), residual, to, keep));
+        (out, tape)
+    }
+
+    pub(crate) fn layer(self) -> LayerNorm<'a> {
+        let NormRef { weight, bias, epsilon } = self;
+        LayerNorm { weight: weight.values(), bias: bias.values(), epsilon }
+    }
+
+    fn again(self, tape: &NormTape) -> Tensor {
+        let normalised = &tape.normalised;
+        let device = normalised.device();
+        let mut out = device.uninitialised(normalised.rows(), normalised.columns());
+        let (isa, layer, to) = (device.0.isa, self.layer(), out.values_mut());
+        device.run(|| norm::layer_norm_again(isa, layer, normalised.values(), to));
+        out
+    }
+
+    fn backward(self, tape: &NormTape, mut d: Tensor) -> Tensor {
+        let device = d.device().clone();
+        let (isa, weight) = (device.0.isa, self.weight.values());
+        let (rows, inverses) = (tape.normalised.values(), tape.inverse_deviations.values());
+        let at = d.values_mut();
+        device.run(|| norm::layer_norm_backward(isa, weight, rows, inverses, at));
+        d
+    }
+}
+
+impl NormTape {
+    /// Room for what a norm of `x` [rows, width] keeps.
+    pub(crate) fn uninitialised(x: &Tensor) -> NormTape {
+        let device = x.device();
+        NormTape {
+            normalised: device.uninitialised(x.rows(), x.columns()),
+            inverse_deviations: device.uninitialised(x.rows(), 1),
+        }
+    }
+
+    pub(crate) fn room(&mut self) -> Normalised<'_> {
+        Normalised {
+            rows: self.normalised.values_mut(),
+            inverse_deviations: self.inverse_deviations.values_mut(),
+        }
+    }
 }
 
 impl FrozenNorm {
@@ -40,17 +108,22 @@ impl FrozenNorm {
         residual: Option<&Tensor>,
         keep: bool,
     ) -> (Tensor, Option<NormTape>) {
-        forward([&self.weight, &self.bias], self.epsilon, x, residual, keep)
+        self.as_norm().forward(x, residual, keep)
     }
 
     /// The output once more, bit by bit.
     pub fn again(&self, tape: &NormTape) -> Tensor {
-        again([&self.weight, &self.bias], self.epsilon, tape)
+        self.as_norm().again(tape)
     }
 
     /// The gradient at x + residual, from `d` at the output.
     pub fn backward(&self, tape: &NormTape, d: Tensor) -> Tensor {
-        backward(&self.weight, tape, d)
+        self.as_norm().backward(tape, d)
+    }
+
+    /// The norm for a forward pass.
+    pub fn as_norm(&self) -> NormRef<'_> {
+        NormRef { weight: &self.weight, bias: &self.bias, epsilon: self.epsilon }
     }
 
     /// A norm to be trained that begins as this one.
@@ -86,12 +159,12 @@ impl TrainedNorm {
         residual: Option<&Tensor>,
         keep: bool,
     ) -> (Tensor, Option<NormTape>) {
-        forward([self.weight.value(), self.bias.value()], self.epsilon, x, residual, keep)
+        self.as_norm().forward(x, residual, keep)
     }
 
     /// The output once more, bit by bit, if the parameters are still the same.
     pub fn again(&self, tape: &NormTape) -> Tensor {
-        again([self.weight.value(), self.bias.value()], self.epsilon, tape)
+        self.as_norm().again(tape)
     }
 
     /// Adds the parameters' gradients for `d` at the output; the gradient at x + residual.
@@ -99,49 +172,12 @@ impl TrainedNorm {
         let weight = self.weight.gradient_mut().values_mut();
         let bias = self.bias.gradient_mut().values_mut();
         norm::layer_norm_parameter_gradients(d.values(), tape.normalised.values(), weight, bias);
-        backward(self.weight.value(), tape, d)
+        self.as_norm().backward(tape, d)
     }
-}
 
-fn forward(
-    [weight, bias]: [&Tensor; 2],
-    epsilon: f32,
-    x: &Tensor,
-    residual: Option<&Tensor>,
-    keep: bool,
-) -> (Tensor, Option<NormTape>) {
-    let device = x.device();
-    let mut out = device.uninitialised(x.rows(), x.columns());
-    let mut tape = keep.then(|| NormTape {
-        normalised: device.uninitialised(x.rows(), x.columns()),
-        inverse_deviations: device.uninitialised(x.rows(), 1),
-    });
-    let layer = LayerNorm { weight: weight.values(), bias: bias.values(), epsilon };
-    let keep = tape.as_mut().map(|tape| Normalised {
-        rows: tape.normalised.values_mut(),
-        inverse_deviations: tape.inverse_deviations.values_mut(),
-    });
-    let (isa, residual) = (device.0.isa, residual.map(Tensor::values));
-    let to = out.values_mut();
-    device.run(|| norm::add_layer_norm(isa, layer, x.values(), residual, to, keep));
-    (out, tape)
-}
-
-fn again([weight, bias]: [&Tensor; 2], epsilon: f32, tape: &NormTape) -> Tensor {
-    let normalised = &tape.normalised;
-    let device = normalised.device();
-    let mut out = device.uninitialised(normalised.rows(), normalised.columns());
-    let layer = LayerNorm { weight: weight.values(), bias: bias.values(), epsilon };
-    let (isa, to) = (device.0.isa, out.values_mut());
-    device.run(|| norm::layer_norm_again(isa, layer, normalised.values(), to));
-    out
-}
-
-fn backward(weight: &Tensor, tape: &NormTape, mut d: Tensor) -> Tensor {
-    let device = d.device().clone();
-    let (isa, weight) = (device.0.isa, weight.values());
-    let (rows, inverses) = (tape.normalised.values(), tape.inverse_deviations.values());
-    let at = d.values_mut();
-    device.run(|| norm::layer_norm_backward(isa, weight, rows, inverses, at));
-    d
+    /// The norm for a forward pass.
+    pub fn as_norm(&self) -> NormRef<'_> {
+        let [weight, bias] = [self.weight.value(), self.bias.value()];
+        NormRef { weight, bias, epsilon: self.epsilon }
+    }
 }

@@ -24,9 +24,12 @@ fn in_chunks(to: &mut [f32], f: impl Fn(&mut [f32], usize) + Sync + Send) {
 /// If the lengths differ.
 pub fn add_scaled(isa: Isa, to: &mut [f32], scale: f32, x: &[f32]) {
     assert_eq!(to.len(), x.len());
-    in_chunks(to, |to, start| {
-        dispatch(isa, AddScaled { x: &x[start..start + to.len()], scale, to });
-    });
+    in_chunks(to, |to, start| add_scaled_serial(isa, to, scale, &x[start..start + to.len()]));
+}
+
+/// The same on the calling thread.
+pub(crate) fn add_scaled_serial(isa: Isa, to: &mut [f32], scale: f32, x: &[f32]) {
+    dispatch(isa, AddScaled { x, scale, to });
 }
 
 struct AddScaled<'a> {

@@ -13,6 +13,7 @@
 pub mod activation;
 mod arch;
 pub mod attention;
+pub mod bottleneck;
 pub mod elementary;
 pub mod elementwise;
 mod isa;

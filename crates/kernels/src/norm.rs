@@ -61,6 +61,23 @@ pub fn add_layer_norm(
     });
 }
 
+/// [`add_layer_norm`] on the calling thread.
+pub(crate) fn add_layer_norm_serial(
+    isa: Isa,
+    norm: LayerNorm<'_>,
+    x: &[f32],
+    residual: Option<&[f32]>,
+    out: &mut [f32],
+    keep: Option<Normalised<'_>>,
+) {
+    assert!(x.len() == out.len() && residual.is_none_or(|r| r.len() == x.len()));
+    let keep = keep.map(|keep| {
+        assert_eq!(keep.rows.len(), x.len());
+        (keep.rows, keep.inverse_deviations)
+    });
+    dispatch(isa, Forward { norm, x, residual, out, keep });
+}
+
 struct Forward<'a> {
     norm: LayerNorm<'a>,
     x: &'a [f32],
@@ -142,8 +159,19 @@ pub fn layer_norm_again(isa: Isa, norm: LayerNorm<'_>, normalised: &[f32], out: 
         let numbers = task * step * width..rows.min((task + 1) * step) * width;
         // SAFETY: tasks have disjoint rows.
         let out = unsafe { out.part(numbers.clone()) };
-        dispatch(isa, Again { norm, normalised: &normalised[numbers], out });
+        layer_norm_again_serial(isa, norm, &normalised[numbers], out);
     });
+}
+
+/// The same on the calling thread.
+pub(crate) fn layer_norm_again_serial(
+    isa: Isa,
+    norm: LayerNorm<'_>,
+    normalised: &[f32],
+    out: &mut [f32],
+) {
+    assert_eq!(normalised.len(), out.len());
+    dispatch(isa, Again { norm, normalised, out });
 }
 
 struct Again<'a> {
@@ -238,9 +266,21 @@ pub fn layer_norm_backward(
         // SAFETY: tasks have disjoint rows.
         let d = unsafe { d.part(numbers.clone()) };
         let normalised = &normalised[numbers];
-        let inverse_deviations = &inverse_deviations[part];
-        dispatch(isa, Backward { weight, normalised, inverse_deviations, d });
+        layer_norm_backward_serial(isa, weight, normalised, &inverse_deviations[part], d);
     });
+}
+
+/// The same on the calling thread.
+pub(crate) fn layer_norm_backward_serial(
+    isa: Isa,
+    weight: &[f32],
+    normalised: &[f32],
+    inverse_deviations: &[f32],
+    d: &mut [f32],
+) {
+    let numbers = inverse_deviations.len() * weight.len();
+    assert!(normalised.len() == numbers && d.len() == numbers);
+    dispatch(isa, Backward { weight, normalised, inverse_deviations, d });
 }
 
 struct Backward<'a> {

@@ -25,6 +25,33 @@ pub(crate) fn for_each(n: usize, f: impl Fn(usize) + Sync + Send) {
     }
 }
 
+/// Where an operation's tasks run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tasks {
+    /// On the threads of the current pool.
+    OverPool,
+    /// On the calling thread, which is a task of another operation itself.
+    OnThisThread,
+}
+
+impl Tasks {
+    /// Threads that share them.
+    pub(crate) fn threads(self) -> usize {
+        match self {
+            Tasks::OverPool => threads(),
+            Tasks::OnThisThread => 1,
+        }
+    }
+
+    /// Calls `f` with each of 0..n.
+    pub(crate) fn for_each(self, n: usize, f: impl Fn(usize) + Sync + Send) {
+        match self {
+            Tasks::OverPool => for_each(n, f),
+            Tasks::OnThisThread => (0..n).for_each(f),
+        }
+    }
+}
+
 /// Numbers below which an element-wise pass is not worth a second thread.
 const CHUNK: usize = 16 * 1024;
 
@@ -58,6 +85,15 @@ unsafe impl<T: Send> Sync for Shared<'_, T> {}
 impl<'a, T> Shared<'a, T> {
     pub(crate) fn new(all: &'a mut [T]) -> Self {
         Shared { start: all.as_mut_ptr(), len: all.len(), lent: PhantomData }
+    }
+
+    /// The same, if there are as many elements as expected.
+    ///
+    /// # Panics
+    /// If there are not.
+    pub(crate) fn of_length(all: &'a mut [T], length: usize) -> Self {
+        assert_eq!(all.len(), length, "numbers that tasks write");
+        Shared::new(all)
     }
 
     /// The elements of `range`.

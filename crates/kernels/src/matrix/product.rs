@@ -82,11 +82,15 @@ impl<'a> Product<'a> {
     ///
     /// # Panics
     /// As [`Product::run`].
-    pub(super) fn run_serial(self) {
+    pub(crate) fn run_serial(self) {
         let [m, n] = self.check();
-        if m > 0 && n > 0 {
-            self.share().run_serial(m);
+        if m == 0 || n == 0 {
+            return;
         }
+        if self.right.is_tiled() {
+            return self.tiled().run_serial();
+        }
+        self.share().run_serial(m);
     }
 
     /// left·right on the calling thread, to rows `stride` apart from `out` on.

@@ -20,7 +20,7 @@ use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
 use crate::arch::tiles;
 use crate::memory::prefer_huge_pages;
-use crate::parallel::{self, Shared, even_parts};
+use crate::parallel::{self, Shared, Tasks, even_parts};
 use crate::precision::Precision;
 use crate::simd::{Kernel, NativeTiles, Simd};
 
@@ -99,14 +99,26 @@ impl TiledProduct<'_> {
     /// If the shapes do not fit, both a bias and `accumulate` are asked for, the columns of `left`
     /// are apart or `right` is not in tiles.
     pub fn run(self) {
+        self.run_in(Tasks::OverPool);
+    }
+
+    /// Computes the product on the calling thread.
+    ///
+    /// # Panics
+    /// As [`TiledProduct::run`].
+    pub(super) fn run_serial(self) {
+        self.run_in(Tasks::OnThisThread);
+    }
+
+    fn run_in(self, tasks: Tasks) {
         let [m, n] = self.check();
         if m == 0 || n == 0 {
             return;
         }
         let tiles = NativeTiles::of(self.right.isa()).expect("a right matrix in tiles");
         match self.right.precision() {
-            Precision::Bf16 => self.run_as::<TiledBf16>(tiles, m, n),
-            Precision::Int8 => self.run_as::<TiledInt8>(tiles, m, n),
+            Precision::Bf16 => self.run_as::<TiledBf16>(tiles, m, n, tasks),
+            Precision::Int8 => self.run_as::<TiledInt8>(tiles, m, n, tasks),
             Precision::F32 => panic!("a right matrix that is not in tiles"),
         }
     }
@@ -143,7 +155,7 @@ impl TiledProduct<'_> {
         [m, n]
     }
 
-    fn run_as<F: Format>(self, tiles: NativeTiles, m: usize, n: usize) {
+    fn run_as<F: Format>(self, tiles: NativeTiles, m: usize, n: usize, tasks: Tasks) {
         let words = depth_words::<F>(self.right.shape()[0]);
         let blocks = depth_blocks::<F>(words).count();
         let mut scratch = SCRATCH.take();
@@ -153,7 +165,7 @@ impl TiledProduct<'_> {
                 stride: 16 * rows.layout.lines_in_a_row(),
                 scales: std::ptr::null(),
             },
-            left => bring::<F>(tiles, left, words, blocks, m, &mut scratch),
+            left => bring::<F>(tiles, left, [words, blocks, m], &mut scratch, tasks),
         };
         let product = &SharedProduct {
             left,
@@ -172,7 +184,7 @@ impl TiledProduct<'_> {
             },
             lent: PhantomData,
         };
-        let threads = parallel::threads();
+        let threads = tasks.threads();
         // The rows of a task, in whole pairs of tiles, stay in a second-level cache.
         let in_cache = (LEFT_BYTES / (4 * words.max(1)) / 32 * 32).clamp(32, MOST_ROWS);
         let mut row_parts = m.div_ceil(in_cache);
@@ -182,7 +194,7 @@ impl TiledProduct<'_> {
         let panels = panel_count(n, tiles::SIDE);
         let wanted = if threads == 1 { 1 } else { (8 * threads).div_ceil(row_parts) };
         let panel_parts = wanted.clamp(1, panels);
-        parallel::for_each(row_parts * panel_parts, |task| {
+        tasks.for_each(row_parts * panel_parts, |task| {
             let part = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
             // Whole tiles, but for the last.
             let steps = part(m.div_ceil(tiles::SIDE), row_parts, task / panel_parts);
@@ -216,14 +228,13 @@ struct Scratch {
     scales: Vec<LeftScale>,
 }
 
-/// Brings all left rows into the format.
+/// Brings all m left rows into the format.
 fn bring<F: Format>(
     tiles: NativeTiles,
     left: Left<'_>,
-    words: usize,
-    blocks: usize,
-    m: usize,
+    [words, blocks, m]: [usize; 3],
     scratch: &mut Scratch,
+    tasks: Tasks,
 ) -> SharedLeft {
     let lines = words.div_ceil(16) | 1;
     let needed = m.next_multiple_of(tiles::SIDE) * lines;
@@ -241,9 +252,12 @@ fn bring<F: Format>(
         scales: scratch.scales.as_ptr(),
     };
     let (to, scales) = (Shared::new(&mut scratch.lines), Shared::new(&mut scratch.scales));
-    let parts: Vec<_> = even_parts(m, m.div_ceil(parallel::rows_per_task(m, 2 * words))).collect();
-    parallel::for_each(parts.len(), |part| {
-        let rows = parts[part].clone();
+    let parts = match tasks {
+        Tasks::OverPool => m.div_ceil(parallel::rows_per_task(m, 2 * words)),
+        Tasks::OnThisThread => 1,
+    };
+    tasks.for_each(parts, |part| {
+        let rows = m * part / parts..m * (part + 1) / parts;
         // SAFETY: each task has the lines and scales of its own rows.
         let (to, scales) = unsafe {
             let lines = to.part(rows.start * lines..rows.end * lines);
