@@ -87,7 +87,7 @@ impl TaskModel {
             (*place, Module::Bottleneck(Box::new(module)))
         });
         let norms = adapter.layer_norms.iter().map(|(place, stored)| {
-            let row = |values: &[f32]| device.tensor(1, values.len(), values);
+            let row = |values: &[f32]| device.lasting_tensor(1, values.len(), values);
             let epsilon = config.layer_norm_eps;
             (*place, TrainedNorm::new(row(&stored.weight), row(&stored.bias), epsilon))
         });
@@ -259,8 +259,8 @@ const ADDED_NORM_EPSILON: f32 = 1e-5;
 /// of one, norms that change nothing but scale and mean, a gate like the projections' (but for
 /// `houlsby`, which leaves it to PyTorch's default for linear layers, uniform in ±1/√d).
 fn new_extras(device: &Device, config: &AdapterConfig, d: usize, random: &mut Random) -> Extras {
-    let ones = |n: usize| device.tensor(1, n, &vec![1.0; n]);
-    let norm = || TrainedNorm::new(ones(d), device.zeros(1, d), ADDED_NORM_EPSILON);
+    let ones = |n: usize| device.lasting_tensor(1, n, &vec![1.0; n]);
+    let norm = || TrainedNorm::new(ones(d), device.lasting_zeros(1, d), ADDED_NORM_EPSILON);
     let gate = config.use_gating.then(|| {
         let (weight, bias) = match config.init_weights {
             Initialisation::Bert | Initialisation::MamAdapter => (normal(d, 0.02, random), 0.0),
@@ -285,7 +285,7 @@ fn new_extras(device: &Device, config: &AdapterConfig, d: usize, random: &mut Ra
 }
 
 fn stored_extras(device: &Device, d: usize, stored: &StoredBottleneck) -> Extras {
-    let row = |values: &[f32]| device.tensor(1, values.len(), values);
+    let row = |values: &[f32]| device.lasting_tensor(1, values.len(), values);
     let norm = |norm: &StoredNorm| {
         TrainedNorm::new(row(&norm.weight), row(&norm.bias), ADDED_NORM_EPSILON)
     };
@@ -307,7 +307,7 @@ pub(crate) fn linear(
     weight: &[f32],
     bias: &[f32],
 ) -> TrainedLinear {
-    let tensor = |rows, columns, values| -> Tensor { device.tensor(rows, columns, values) };
+    let tensor = |rows, columns, values| -> Tensor { device.lasting_tensor(rows, columns, values) };
     TrainedLinear::new(tensor(shape[0], shape[1], weight), tensor(1, shape[0], bias))
 }
 

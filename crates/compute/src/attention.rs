@@ -72,7 +72,7 @@ impl RelativeBias {
     /// # Panics
     /// If the length does not fit.
     pub fn new(device: &Device, heads: usize, reach: usize, table: &[f32]) -> RelativeBias {
-        RelativeBias { table: device.tensor(heads, 2 * reach - 1, table), reach }
+        RelativeBias { table: device.lasting_tensor(heads, 2 * reach - 1, table), reach }
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use adaptkit_kernels::memory::prefer_huge_pages;
+use adaptkit_kernels::memory::{Arena, ArenaBuffer};
 use adaptkit_kernels::{Isa, Precision};
 use rayon::prelude::*;
 
@@ -14,12 +14,25 @@ use crate::{ComputeError, Tensor};
 #[derive(Clone)]
 pub struct Device(pub(crate) Arc<Cpu>);
 
-/// A CPU: an instruction set, threads, and the buffers of dropped tensors for use again.
+/// A CPU: an instruction set, threads, and the memory of a step's tensors.
 pub(crate) struct Cpu {
     pub(crate) isa: Isa,
     pool: rayon::ThreadPool,
-    free: Mutex<Vec<Vec<f32>>>,
+    arena: Arena,
+    steps: Mutex<Steps>,
 }
+
+/// What the steps so far have shown.
+#[derive(Default)]
+struct Steps {
+    /// Tokens of the step that is under way.
+    tokens: usize,
+    /// The most numbers that a step has needed for each of its tokens.
+    numbers_per_token: usize,
+}
+
+/// A step of fewer tokens says little about one of more: what does not grow with them weighs more.
+const TELLING_TOKENS: usize = 64;
 
 /// Threads of the largest machines; starting a million takes minutes, and then all of them wait.
 const MOST_THREADS: usize = 4096;
@@ -63,7 +76,8 @@ impl Device {
             .thread_name(|i| format!("adaptkit-{i}"))
             .build()
             .map_err(|e| ComputeError::Threads { threads, reason: e.to_string() })?;
-        Ok(Device(Arc::new(Cpu { isa, pool, free: Mutex::default() })))
+        let (arena, steps) = (Arena::default(), Mutex::default());
+        Ok(Device(Arc::new(Cpu { isa, pool, arena, steps })))
     }
 
     /// Runs `f` on a thread of the device, so that the operations it calls need not change threads.
@@ -93,14 +107,36 @@ impl Device {
         if self.0.isa.has_bf16() { Precision::Bf16 } else { Precision::F32 }
     }
 
-    /// A tensor [rows, columns] of zeros.
+    /// Sizes the memory of the tensors to come for a step of so many tokens: one forward pass, and the
+    /// backward pass that may follow. It is one block, as large as the steps before have shown that
+    /// this one needs; tensors that do not fit, as in the first step, have memory of their own until
+    /// the next.
+    pub fn begin_step(&self, tokens: usize) {
+        let mut steps = self.0.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.0.arena.extent().div_ceil(steps.tokens.max(TELLING_TOKENS));
+        steps.numbers_per_token = steps.numbers_per_token.max(seen);
+        steps.tokens = tokens;
+        let needed = steps.numbers_per_token.saturating_mul(tokens.max(TELLING_TOKENS));
+        // In one block buffers leave other gaps than in several. Memory that is never written costs
+        // nothing.
+        self.0.arena.reserve(needed + needed / 16);
+    }
+
+    /// Bytes that the memory of a step's tensors has, and the blocks that it is in: one, once
+    /// [`Device::begin_step`] has seen what a step needs.
+    pub fn step_memory(&self) -> (usize, usize) {
+        let (numbers, blocks) = self.0.arena.size();
+        (size_of::<f32>() * numbers, blocks)
+    }
+
+    /// A tensor [rows, columns] of zeros, for a step.
     pub fn zeros(&self, rows: usize, columns: usize) -> Tensor {
         let mut tensor = self.uninitialised(rows, columns);
         tensor.values_mut().fill(0.0);
         tensor
     }
 
-    /// A tensor [rows, columns] of `values`.
+    /// A tensor [rows, columns] of `values`, for a step.
     ///
     /// # Panics
     /// If there are not rows × columns values.
@@ -108,6 +144,21 @@ impl Device {
         let mut tensor = self.uninitialised(rows, columns);
         tensor.values_mut().copy_from_slice(values);
         tensor
+    }
+
+    /// A tensor [rows, columns] of `values` that outlives a step, in memory of its own.
+    ///
+    /// # Panics
+    /// If there are not rows × columns values.
+    pub fn lasting_tensor(&self, rows: usize, columns: usize, values: &[f32]) -> Tensor {
+        let mut tensor = self.lasting_zeros(rows, columns);
+        tensor.values_mut().copy_from_slice(values);
+        tensor
+    }
+
+    /// A tensor [rows, columns] of zeros that outlives a step, in memory of its own.
+    pub fn lasting_zeros(&self, rows: usize, columns: usize) -> Tensor {
+        Tensor::with_buffer(self, rows, columns, Arena::default().take(rows * columns))
     }
 
     /// A tensor of whatever its buffer held, for an operation that writes all of it.
@@ -123,29 +174,9 @@ fn usable_cores() -> usize {
 }
 
 impl Cpu {
-    /// A buffer of at least `len` numbers: the smallest free one that is large enough but not
-    /// wastefully large. If there is none, the largest of the smaller ones gives way to a new one:
-    /// batches of many sizes then keep as many buffers as are ever in use at once, no more.
-    pub(crate) fn take(&self, len: usize) -> Vec<f32> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let fitting = (0..free.len())
-            .filter(|i| free[*i].len() >= len && free[*i].len() / 4 <= len.max(1024))
-            .min_by_key(|i| free[*i].len());
-        if let Some(i) = fitting {
-            return free.swap_remove(i);
-        }
-        let smaller = (0..free.len()).filter(|i| free[*i].len() < len);
-        if let Some(i) = smaller.max_by_key(|i| free[*i].len()) {
-            free.swap_remove(i);
-        }
-        drop(free);
-        let mut buffer = vec![0.0; len];
-        prefer_huge_pages(&mut buffer);
-        buffer
-    }
-
-    pub(crate) fn give_back(&self, buffer: Vec<f32>) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+    /// A buffer of `len` numbers of a step.
+    pub(crate) fn take(&self, len: usize) -> ArenaBuffer {
+        self.arena.take(len)
     }
 }
 

@@ -338,7 +338,8 @@ impl Parameter {
     /// The gradient for adding to; made of zeros where there is none yet.
     pub fn gradient_mut(&mut self) -> &mut Tensor {
         let value = &self.value;
-        self.gradient.get_or_insert_with(|| value.device().zeros(value.rows(), value.columns()))
+        self.gradient
+            .get_or_insert_with(|| value.device().lasting_zeros(value.rows(), value.columns()))
     }
 
     /// gradient ← 0, where there is one.

@@ -92,7 +92,7 @@ impl FrozenNorm {
     /// If the lengths differ.
     pub fn new(device: &Device, weight: &[f32], bias: &[f32], epsilon: f32) -> FrozenNorm {
         assert_eq!(weight.len(), bias.len());
-        let vector = |x: &[f32]| device.tensor(1, x.len(), x);
+        let vector = |x: &[f32]| device.lasting_tensor(1, x.len(), x);
         FrozenNorm { weight: vector(weight), bias: vector(bias), epsilon }
     }
 
@@ -128,7 +128,8 @@ impl FrozenNorm {
 
     /// A norm to be trained that begins as this one.
     pub fn to_trained(&self) -> TrainedNorm {
-        let [weight, bias] = [&self.weight, &self.bias].map(|x| Parameter::new(x.duplicate()));
+        let [weight, bias] =
+            [&self.weight, &self.bias].map(|x| Parameter::new(x.lasting_duplicate()));
         TrainedNorm { weight, bias, epsilon: self.epsilon }
     }
 }

@@ -2,6 +2,7 @@
 
 use adaptkit_kernels::matrix::{Bf16Layout, Bf16Rows, Bf16RowsMut, Left, MatrixRef};
 use adaptkit_kernels::matrix::{Numbers, NumbersMut};
+use adaptkit_kernels::memory::ArenaBuffer;
 
 use crate::{Device, Tensor};
 
@@ -21,7 +22,7 @@ pub(crate) enum Storage {
 pub(crate) struct Rounded {
     device: Device,
     layout: Bf16Layout,
-    buffer: Vec<f32>,
+    buffer: ArenaBuffer,
 }
 
 impl Operand {
@@ -125,11 +126,5 @@ impl Rounded {
         let (from, to) = (self.values(), tensor.values_mut());
         device.run(|| from.widen(isa, to));
         tensor
-    }
-}
-
-impl Drop for Rounded {
-    fn drop(&mut self) {
-        self.device.0.give_back(std::mem::take(&mut self.buffer));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use adaptkit_kernels::activation::activation_backward;
 use adaptkit_kernels::elementwise;
+use adaptkit_kernels::memory::ArenaBuffer;
 
 use crate::{Activation, Device, Dropout};
 
@@ -14,8 +15,8 @@ pub struct Tensor {
     device: Device,
     rows: usize,
     columns: usize,
-    /// At least rows × columns numbers; goes back to the device when the tensor is dropped.
-    buffer: Vec<f32>,
+    /// rows × columns numbers.
+    buffer: ArenaBuffer,
 }
 
 impl Tensor {
@@ -23,9 +24,9 @@ impl Tensor {
         device: &Device,
         rows: usize,
         columns: usize,
-        buffer: Vec<f32>,
+        buffer: ArenaBuffer,
     ) -> Tensor {
-        debug_assert!(buffer.len() >= rows * columns);
+        debug_assert_eq!(buffer.len(), rows * columns);
         Tensor { device: device.clone(), rows, columns, buffer }
     }
 
@@ -57,6 +58,11 @@ impl Tensor {
     /// A copy on the same device.
     pub fn duplicate(&self) -> Tensor {
         self.device.tensor(self.rows, self.columns, self.values())
+    }
+
+    /// A copy that outlives a step.
+    pub(crate) fn lasting_duplicate(&self) -> Tensor {
+        self.device.lasting_tensor(self.rows, self.columns, self.values())
     }
 
     /// self ← values.
@@ -106,17 +112,11 @@ impl Tensor {
     }
 
     pub(crate) fn values(&self) -> &[f32] {
-        &self.buffer[..self.rows * self.columns]
+        &self.buffer
     }
 
     pub(crate) fn values_mut(&mut self) -> &mut [f32] {
-        &mut self.buffer[..self.rows * self.columns]
-    }
-}
-
-impl Drop for Tensor {
-    fn drop(&mut self) {
-        self.device.0.give_back(std::mem::take(&mut self.buffer));
+        &mut self.buffer
     }
 }
 

@@ -112,6 +112,7 @@ impl Encoder {
     /// # Panics
     /// If an id is not in the vocabulary or a row is longer than the model's positions.
     pub fn embed_dropping(&self, batch: &RaggedBatch, dropout: BaseDropout) -> Tensor {
+        self.device.begin_step(batch.tokens());
         let e = &self.embeddings;
         let positions = batch.positions(e.position_numbers);
         let mut tables = vec![(&e.words, &batch.ids[..]), (&e.positions, &positions[..])];

@@ -10,10 +10,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// Forward and backward passes take their tensors, scratch and packed copies from what the passes
-/// before gave back. What they allocate anew are lists of a few words for each layer and row: less
-/// than a twentieth of the smallest tensor of a layer. One thread, so that no other test's and no
-/// pool's allocations are counted.
+/// Forward and backward passes take their tensors from one block of memory that is sized before the
+/// step, and their scratch and packed copies from what the passes before left. What they allocate
+/// anew are lists of a few words for each layer and row: less than a twentieth of the smallest tensor
+/// of a layer. One thread, so that no other test's and no pool's allocations are counted.
 #[test]
 fn a_step_allocates_nothing_of_a_tensor_s_size_after_the_first() {
     const ROWS: usize = 16;
@@ -39,6 +39,8 @@ fn a_step_allocates_nothing_of_a_tensor_s_size_after_the_first() {
         step();
         let region = Region::new(ALLOCATOR);
         step();
+        let (bytes, blocks) = device.step_memory();
+        assert_eq!(blocks, 1, "{precision}: {bytes} bytes of a step's tensors");
         let allocated = region.change().bytes_allocated;
         let what = format!("{precision}: {allocated} bytes, where a tensor has {}", 4 * numbers);
         assert!(allocated < numbers / 5, "{what}");

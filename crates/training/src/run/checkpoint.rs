@@ -154,7 +154,7 @@ impl CheckpointFile<'_> {
                 Ok((value, pair, best_values)) => {
                     parameter.assign(&value);
                     let device = parameter.value().device();
-                    moments.push(pair.map(|m| device.tensor(shape[0], shape[1], &m)));
+                    moments.push(pair.map(|m| device.lasting_tensor(shape[0], shape[1], &m)));
                     best.extend(best_values);
                 }
                 Err(error) if wrong.is_ok() => wrong = Err(error),

@@ -51,7 +51,7 @@ impl Optimiser {
         model.visit(&mut |_, name, parameter| {
             if moments.len() == index {
                 let [rows, columns] = parameter.value().shape();
-                let zeros = || parameter.value().device().zeros(rows, columns);
+                let zeros = || parameter.value().device().lasting_zeros(rows, columns);
                 moments.push([zeros(), zeros()]);
             }
             let weight_decay = if decays(name) { adamw.weight_decay } else { 0.0 };

@@ -283,7 +283,9 @@ impl<'a> PrefixCache<'a> {
         if !missing.is_empty() {
             self.compute(part, rows, picked, &missing, stores, target, &mut values);
         }
-        let hidden = encoder.device().tensor(starts[picked.len()], width, &values);
+        let tokens = starts[picked.len()];
+        encoder.device().begin_step(tokens);
+        let hidden = encoder.device().tensor(tokens, width, &values);
         Entry { layer: self.stores[target].boundary, hidden }
     }
 

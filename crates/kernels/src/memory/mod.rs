@@ -1,4 +1,8 @@
-//! What the operating system is told about memory.
+//! Memory for tensors, and what the operating system is told about it.
+
+mod arena;
+
+pub use arena::{Arena, ArenaBuffer};
 
 /// Allocations below this size are left alone: a few small pages serve them as well.
 const WORTH_IT: usize = 256 << 10;
