@@ -5,6 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use memmap2::MmapMut;
+
 use super::advise;
 
 /// Numbers in a cache line: where buffers begin.
@@ -40,7 +42,13 @@ struct Block {
 struct Memory {
     start: NonNull<f32>,
     len: usize,
+    /// Where it comes from the system itself and goes back there at once. (The allocator keeps the
+    /// pieces that a step has left for a while, beside the block that takes their place.)
+    pages: Option<MmapMut>,
 }
+
+/// Bytes from which memory comes in pages of the system.
+const WORTH_PAGES: usize = 128 << 10;
 
 // SAFETY: it owns what it points to, like a boxed slice.
 unsafe impl Send for Memory {}
@@ -48,11 +56,18 @@ unsafe impl Send for Memory {}
 impl Memory {
     fn zeroed(len: usize) -> Memory {
         let layout = Memory::layout(len);
-        // SAFETY: the layout has a size, as `len` is at least a line.
-        let start = unsafe { alloc_zeroed(layout) };
+        let mut pages =
+            (layout.size() >= WORTH_PAGES).then(|| MmapMut::map_anon(layout.size()).ok()).flatten();
+        let start = match &mut pages {
+            Some(pages) => pages.as_mut_ptr(),
+            // SAFETY: the layout has a size, as `len` is at least a line.
+            None => unsafe { alloc_zeroed(layout) },
+        };
         let Some(start) = NonNull::new(start.cast::<f32>()) else { handle_alloc_error(layout) };
-        advise(start.as_ptr().cast(), layout.size());
-        Memory { start, len }
+        if pages.is_some() {
+            advise(start.as_ptr().cast(), layout.size());
+        }
+        Memory { start, len, pages }
     }
 
     fn layout(len: usize) -> Layout {
@@ -63,9 +78,12 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: allocated with the same layout, and nothing points here any more: a block with
-        // buffers in use is not dropped, as these keep the arena alive.
-        unsafe { dealloc(self.start.as_ptr().cast(), Memory::layout(self.len)) };
+        // Nothing points here any more: a block with buffers in use is not dropped, as these keep the
+        // arena alive. Pages go with their map.
+        if self.pages.is_none() {
+            // SAFETY: allocated with the same layout.
+            unsafe { dealloc(self.start.as_ptr().cast(), Memory::layout(self.len)) };
+        }
     }
 }
 
