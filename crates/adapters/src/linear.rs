@@ -1,13 +1,14 @@
 //! A linear layer of a bottleneck or a head: as training needs it, or packed for inference.
 
-use adaptkit_compute::{Activation, FrozenLinear, Parameter, Precision, Tensor, TrainedLinear};
+use adaptkit_compute::{
+    Activation, FrozenLinear, PackedLinear, Parameter, Precision, Tensor, TrainedLinear,
+};
 
 /// A linear layer y = x·Wᵀ + b in one of two forms, which compute the same bits.
 pub enum Linear {
     /// Its parameters, and their packed forms for the forward and the backward pass.
     Trained(TrainedLinear),
-    /// Its packed form for the forward pass and nothing beside, in a third of the memory: many
-    /// adapters can wait for their rows so.
+    /// Its packed form for the forward pass and nothing beside, in a third of the memory.
     Packed(FrozenLinear),
 }
 
@@ -50,6 +51,14 @@ impl Linear {
         match self {
             Linear::Trained(layer) => layer,
             Linear::Packed(_) => panic!("{LET_GO}"),
+        }
+    }
+
+    /// The packed form for the forward pass.
+    pub(crate) fn packed(&self) -> PackedLinear<'_> {
+        match self {
+            Linear::Trained(layer) => PackedLinear::Trained(layer),
+            Linear::Packed(layer) => PackedLinear::Frozen(layer),
         }
     }
 

@@ -3,7 +3,9 @@
 
 use std::num::NonZero;
 
-use adaptkit_adapters::{AdapterConfig, HeadShape, TaskModel, Wish, logits_of_wishes};
+use adaptkit_adapters::{
+    AdapterConfig, HeadShape, ResidentTasks, TaskModel, Wish, logits_of_wishes,
+};
 use adaptkit_compute::{Activation, Device, Precision};
 use adaptkit_encoder::{Encoder, RaggedBatch};
 use adaptkit_testkit::{Random, golden_dir};
@@ -55,10 +57,15 @@ fn every_answer_has_the_bits_of_its_task_alone() {
             let encoder = Encoder::load(&base, &device, precision).expect("the tiny base");
             let layers = encoder.config().num_hidden_layers;
             let trained = models(&encoder);
-            // As they wait for rows, without what only training needs; the last one as it is.
-            let mut waiting = models(&encoder);
-            waiting.iter_mut().rev().skip(1).for_each(TaskModel::pack_for_inference);
-            let models: Vec<&TaskModel> = waiting.iter().collect();
+            // As they wait for rows; every other one was packed before, and there are more than were
+            // expected.
+            let mut models = ResidentTasks::with_capacity(&encoder, 5);
+            for (number, mut model) in self::models(&encoder).into_iter().enumerate() {
+                if number % 2 == 0 {
+                    model.pack_for_inference();
+                }
+                assert_eq!(models.add(model), number);
+            }
             let mut random = Random::new(7);
             // One task a row, all tasks on each row, and anything, rows without a task among them.
             for round in 0..6 {
@@ -101,5 +108,6 @@ fn no_wish_is_no_work() {
     let base = golden_dir("bert").join("model");
     let encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
     let batch = rows(&mut Random::new(1), 3);
-    assert!(logits_of_wishes(&encoder, &[], &batch, &[]).is_empty());
+    let tasks = ResidentTasks::with_capacity(&encoder, 0);
+    assert!(logits_of_wishes(&encoder, &tasks, &batch, &[]).is_empty());
 }

@@ -16,6 +16,7 @@ mod modulation;
 mod norm;
 mod operand;
 mod rows;
+mod slab;
 mod tensor;
 
 pub use adaptkit_kernels::Activation;
@@ -33,4 +34,5 @@ pub use mixture::ColumnActivations;
 pub use norm::{FrozenNorm, NormTape, TrainedNorm};
 pub use operand::Operand;
 pub use rows::{EmbeddingTable, RowOffsets, TableSource};
+pub use slab::{BottleneckSlab, PackedLinear, SlabBottleneck};
 pub use tensor::Tensor;

@@ -276,6 +276,11 @@ impl FrozenLinear {
         out
     }
 
+    /// The packed form of the forward pass, and the bias.
+    pub(crate) fn packed(&self) -> (&PackedMatrix, &[f32]) {
+        (&self.forward, &self.bias)
+    }
+
     /// The right matrix of a backward product, which is counted.
     fn transposed(&self) -> &PackedMatrix {
         self.backward_products.fetch_add(1, Ordering::Relaxed);
@@ -428,6 +433,11 @@ impl TrainedLinear {
         let weight = matrix(self.weight.value());
         self.forward.repack(weight.transposed());
         self.backward.repack(weight);
+    }
+
+    /// The packed form of the forward pass, and the bias.
+    pub(crate) fn packed(&self) -> (&PackedMatrix, &[f32]) {
+        (&self.forward, self.bias.value().values())
     }
 
     /// Columns of x.
