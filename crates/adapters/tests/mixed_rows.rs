@@ -3,6 +3,7 @@
 
 use std::num::NonZero;
 
+use adaptkit_adapters::config::{AdapterResidual, Scaling};
 use adaptkit_adapters::{
     AdapterConfig, HeadShape, ResidentTasks, TaskModel, Wish, logits_of_wishes,
 };
@@ -30,6 +31,36 @@ fn models(encoder: &Encoder) -> Vec<TaskModel> {
             let mut model = TaskModel::new(encoder, &config, &shape, seed).expect("a model");
             if lowest == 2 {
                 model.train_layer_norms(encoder);
+            }
+            models.push(model);
+        }
+    }
+    models.extend(plain_models(encoder));
+    models
+}
+
+/// Models of two projections at each place and nothing beside, of every placement: several of one
+/// size, sizes on either side of a vector's, every residual, one shared by all layers, and one that
+/// leaves the norm at the end to nobody.
+fn plain_models(encoder: &Encoder) -> Vec<TaskModel> {
+    let d = encoder.config().hidden_size;
+    let head = HeadShape { outputs: 2, layers: 1, activation: Activation::Tanh };
+    let mut models = Vec::new();
+    for (number, preset) in ["pfeiffer", "houlsby", "parallel"].into_iter().enumerate() {
+        for (variant, size) in [8, 8, 4, 8, 17, 32].into_iter().enumerate() {
+            let config = AdapterConfig::preset(preset).expect("a preset");
+            let mut config = config.with_bottleneck(d, size).expect("a size");
+            config.leave_out = (0..variant % 3).collect();
+            config.scaling = Scaling::Fixed([1.0, 0.5][variant % 2]);
+            if preset == "pfeiffer" {
+                use AdapterResidual::{AfterAdd, AfterNorm, BeforeNorm};
+                config.residual_before_ln = [BeforeNorm, AfterAdd, AfterNorm][variant % 3];
+                config.original_ln_after = variant != 5;
+            }
+            let seed = (100 + 10 * number + variant) as u64;
+            let mut model = TaskModel::new(encoder, &config, &head, seed).expect("a model");
+            if variant == 3 {
+                model.share_across_layers(encoder, &config).expect("one size");
             }
             models.push(model);
         }
@@ -66,6 +97,7 @@ fn every_answer_has_the_bits_of_its_task_alone() {
                 }
                 assert_eq!(models.add(model), number);
             }
+            assert!(models.slab_bytes() > 0);
             let mut random = Random::new(7);
             // One task a row, all tasks on each row, and anything, rows without a task among them.
             for round in 0..6 {
