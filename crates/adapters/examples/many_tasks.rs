@@ -7,7 +7,9 @@
 use std::path::Path;
 use std::time::Instant;
 
-use adaptkit_adapters::{AdapterConfig, HeadShape, TaskModel, Wish, logits_of_wishes};
+use adaptkit_adapters::{
+    AdapterConfig, HeadShape, ResidentTasks, TaskModel, Wish, logits_of_wishes,
+};
 use adaptkit_compute::{Activation, Device};
 use adaptkit_encoder::{Encoder, RaggedBatch};
 
@@ -43,11 +45,14 @@ fn main() -> Result<(), Failed> {
     let encoder = Encoder::load(Path::new(model), &device, device.fastest_precision())?;
     let layers = encoder.config().num_hidden_layers;
     let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
-    let models = |count: usize, first: usize| -> Result<Vec<TaskModel>, Failed> {
+    let models = |count: usize, first: usize| -> Result<ResidentTasks, Failed> {
         let mut config = AdapterConfig::preset("pfeiffer")?;
         config.leave_out = (0..first).collect();
-        let model = |seed| TaskModel::new(&encoder, &config, &head, seed as u64);
-        Ok((0..count).map(model).collect::<Result<_, _>>()?)
+        let mut tasks = ResidentTasks::with_capacity(&encoder, count);
+        for seed in 0..count as u64 {
+            tasks.add(TaskModel::new(&encoder, &config, &head, seed)?);
+        }
+        Ok(tasks)
     };
     let ids: Vec<u32> = (0..tokens as u32).map(|i| 1000 + i).collect();
     let types = vec![0; tokens];
@@ -55,12 +60,11 @@ fn main() -> Result<(), Failed> {
     println!("{device:?}, {} layers, {rows} rows of {tokens} tokens", layers);
 
     let many = models(rows, 0)?;
-    let many: Vec<&TaskModel> = many.iter().collect();
     let wishes = |model: &dyn Fn(usize) -> usize| -> Vec<Wish> {
         (0..rows).map(|row| Wish { row, model: model(row), first_layer: 0 }).collect()
     };
     let (same, own) = (wishes(&|_| 0), wishes(&|row| row));
-    let run = |models: &[&TaskModel], batch: &RaggedBatch, wishes: &[Wish]| {
+    let run = |models: &ResidentTasks, batch: &RaggedBatch, wishes: &[Wish]| {
         std::hint::black_box(logits_of_wishes(&encoder, models, batch, wishes));
     };
     let [one, mixed] =
@@ -70,7 +74,6 @@ fn main() -> Result<(), Failed> {
     let few = batch.select(&(0..rows.div_ceil(8)).collect::<Vec<_>>());
     for (tasks, first) in [(8, 0), (8, layers / 2 - 1), (8, layers - 1), (2, layers / 2 - 1)] {
         let models = models(tasks, first)?;
-        let models: Vec<&TaskModel> = models.iter().collect();
         let wish = |row, model| Wish { row, model, first_layer: 0 };
         let wishes: Vec<Wish> =
             (0..few.rows()).flat_map(|row| (0..tasks).map(move |m| wish(row, m))).collect();

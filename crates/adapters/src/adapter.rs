@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use adaptkit_compute::{FrozenNorm, NormRef, NormTape, Parameter, Tensor, TrainedNorm, mix};
 use adaptkit_encoder::{BaseDropout, EndGradients, Place, Site, Sites, SubLayerEnd};
 
-use crate::bottleneck::{End, EndNormBackward};
+use crate::bottleneck::{Bottleneck, End, EndNormBackward};
 use crate::fusion::Fusion;
 use crate::module::{Module, ModuleTape};
 
@@ -125,6 +125,28 @@ impl Adapter {
 
     pub(crate) fn pack(&mut self) {
         self.modules.iter_mut().for_each(Module::pack);
+    }
+
+    /// Removes the bottlenecks for which `take` gives something, at all their places; none of them
+    /// has a layer norm that stands in for the encoder's. What it gave, for each of the places.
+    pub(crate) fn move_bottlenecks<T: Copy>(
+        &mut self,
+        take: &mut dyn FnMut(&Bottleneck) -> Option<T>,
+    ) -> BTreeMap<Place, T> {
+        let mut moved = BTreeMap::new();
+        for (number, module) in self.modules.iter().enumerate() {
+            let places = self.places.iter().filter(|(_, used)| **used == number);
+            let places: Vec<Place> = places.map(|(place, _)| *place).collect();
+            if places.iter().any(|place| self.norms.contains_key(place)) {
+                continue;
+            }
+            if let Some(taken) = module.bottleneck().and_then(&mut *take) {
+                moved.extend(places.into_iter().map(|place| (place, taken)));
+            }
+        }
+        self.places.retain(|place, _| !moved.contains_key(place));
+        self.drop_unused();
+        moved
     }
 
     /// The fusions, lowest first.

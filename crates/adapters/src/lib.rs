@@ -17,6 +17,7 @@ mod head;
 mod linear;
 mod mixed;
 mod module;
+mod slab;
 
 pub use adapter::{Adapter, Inference, Training};
 pub use assembly::HeadShape;
@@ -29,3 +30,4 @@ pub use head::{Head, HeadTape};
 pub use linear::Linear;
 pub use mixed::{Wish, logits_of_wishes};
 pub use module::Module;
+pub use slab::ResidentTasks;

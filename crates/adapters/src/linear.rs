@@ -8,8 +8,7 @@ use adaptkit_compute::{
 pub enum Linear {
     /// Its parameters, and their packed forms for the forward and the backward pass.
     Trained(TrainedLinear),
-    /// Its packed form for the forward pass and nothing beside, in a third of the memory: many
-    /// adapters can wait for their rows so.
+    /// Its packed form for the forward pass and nothing beside, in a third of the memory.
     Packed(FrozenLinear),
 }
 

@@ -2,9 +2,10 @@
 //!
 //! A text goes through the layers below a task's adapter once for all of its tasks (Rücklé et al.
 //! 2021, §3.1), and branches where an adapter begins. A branch is a row of the batch like any other,
-//! so that the frozen products are shared by all of them; branches of one adapter lie side by side,
-//! and only what the adapter does is computed for each adapter by itself. As a row's result does not
-//! depend on its batch, every answer has the bits of a pass with that task alone.
+//! so that the frozen products are shared by all of them; branches of one adapter lie side by side, and
+//! at each place one operation takes all of them through their bottlenecks
+//! ([`ResidentTasks`](crate::ResidentTasks)). As a row's result does not depend on its batch, every
+//! answer has the bits of a pass with that task alone.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use adaptkit_compute::{FrozenNorm, Tensor};
 use adaptkit_encoder::{Encoder, EndGradients, Place, RaggedBatch, Readout, Sites, SubLayerEnd};
 
 use crate::adapter::Adapter;
-use crate::classifier::TaskModel;
+use crate::slab::{Resident, ResidentTasks, Seat};
 
 /// That a row of a batch be answered by a task's model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,12 +32,12 @@ pub struct Wish {
 /// If a row or a model does not exist.
 pub fn logits_of_wishes(
     encoder: &Encoder,
-    models: &[&TaskModel],
+    tasks: &ResidentTasks,
     batch: &RaggedBatch,
     wishes: &[Wish],
 ) -> Vec<Vec<f32>> {
     encoder.device().run(|| {
-        let mut pass = Pass::new(encoder, models, batch, wishes);
+        let mut pass = Pass::new(encoder, tasks, batch, wishes);
         while let Some(layers) = pass.next_layers() {
             pass.branch(layers.start);
             pass.run(layers);
@@ -64,7 +65,7 @@ struct Meeting {
 
 struct Pass<'a> {
     encoder: &'a Encoder,
-    models: &'a [&'a TaskModel],
+    tasks: &'a ResidentTasks,
     batch: &'a RaggedBatch,
     wishes: &'a [Wish],
     /// For each wish the layer where its adapter is met, if there is one.
@@ -80,12 +81,12 @@ struct Pass<'a> {
 impl<'a> Pass<'a> {
     fn new(
         encoder: &'a Encoder,
-        models: &'a [&'a TaskModel],
+        tasks: &'a ResidentTasks,
         batch: &'a RaggedBatch,
         wishes: &'a [Wish],
     ) -> Pass<'a> {
         let meets = wishes.iter().map(|wish| {
-            let lowest = models[wish.model].adapter.lowest_from(wish.first_layer);
+            let lowest = tasks.task(wish.model).lowest_from(wish.first_layer);
             lowest.map(|place| place.layer)
         });
         let mut branches: Vec<Branch> = (0..batch.rows())
@@ -99,7 +100,7 @@ impl<'a> Pass<'a> {
         let ragged = batch.select(&rows);
         let hidden = encoder.embed(&ragged);
         let meets = meets.collect();
-        Pass { encoder, models, batch, wishes, meets, branches, ragged, hidden, layer: 0 }
+        Pass { encoder, tasks, batch, wishes, meets, branches, ragged, hidden, layer: 0 }
     }
 
     /// The layers up to the next one where an adapter begins.
@@ -154,9 +155,9 @@ impl<'a> Pass<'a> {
             let rows = end..end + group.len();
             end = rows.end;
             let adapter = group[0].adapter;
-            Group { rows, adapter: adapter.map(|m| (&self.models[m.model].adapter, m.first_layer)) }
+            Group { rows, task: adapter.map(|m| (self.tasks.task(m.model), m.first_layer)) }
         });
-        let mut sites = Groups(groups.collect());
+        let mut sites = Groups { tasks: self.tasks, groups: groups.collect() };
         self.layer = layers.end;
         let empty = self.encoder.device().zeros(0, 0);
         let hidden = std::mem::replace(&mut self.hidden, empty);
@@ -166,14 +167,15 @@ impl<'a> Pass<'a> {
 
     /// The heads' answers.
     fn answer(self) -> Vec<Vec<f32>> {
-        let mut asked: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.models.len()];
+        let mut asked: Vec<Vec<(usize, usize)>> = vec![Vec::new(); self.tasks.len()];
         for (position, branch) in self.branches.iter().enumerate() {
             for wish in &branch.wishes {
                 asked[self.wishes[*wish].model].push((position, *wish));
             }
         }
-        let heads: Vec<_> = self.models.iter().zip(&asked).filter(|(_, a)| !a.is_empty()).collect();
+        let heads: Vec<_> = asked.iter().enumerate().filter(|(_, a)| !a.is_empty()).collect();
         let answers = self.encoder.device().map(heads, |(model, asked)| {
+            let model = self.tasks.model(model);
             let rows: Vec<usize> = asked.iter().map(|(position, _)| *position).collect();
             let logits = model.head.forward(&self.hidden.gather_rows(&rows));
             (asked, logits.columns(), logits.to_vec())
@@ -191,23 +193,34 @@ impl<'a> Pass<'a> {
 /// Branches side by side that run with the same adapter, from a layer on, or with none.
 struct Group<'a> {
     rows: Range<usize>,
-    adapter: Option<(&'a Adapter, usize)>,
+    task: Option<(&'a Resident, usize)>,
+}
+
+/// What sits at a place.
+enum Sitting<'a> {
+    Bottleneck(Seat),
+    /// A module that is no slab's, or a norm in place of the encoder's.
+    Module(&'a Adapter),
 }
 
 impl<'a> Group<'a> {
-    /// The adapter, if it sits at a place.
-    fn at(&self, place: Place) -> Option<&'a Adapter> {
-        let (adapter, first_layer) = self.adapter?;
-        (place.layer >= first_layer && adapter.occupied(place)).then_some(adapter)
+    /// What sits at a place, if something does.
+    fn at(&self, place: Place) -> Option<Sitting<'a>> {
+        let (task, _) = self.task.filter(|(_, first_layer)| place.layer >= *first_layer)?;
+        let module = task.model.adapter.occupied(place).then_some(&task.model.adapter);
+        task.seat(place).map(Sitting::Bottleneck).or(module.map(Sitting::Module))
     }
 }
 
 /// The groups of a batch, in the order of its rows.
-struct Groups<'a>(Vec<Group<'a>>);
+struct Groups<'a> {
+    tasks: &'a ResidentTasks,
+    groups: Vec<Group<'a>>,
+}
 
 impl Sites for Groups<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.0.iter().any(|group| group.at(place).is_some())
+        self.groups.iter().any(|group| group.at(place).is_some())
     }
 
     fn lowest_trained(&self) -> Option<Place> {
@@ -215,30 +228,47 @@ impl Sites for Groups<'_> {
     }
 
     fn needs_all_tokens(&self, layer: usize) -> bool {
-        let mut adapters = self.0.iter().filter_map(|group| group.adapter);
-        adapters.any(|(adapter, _)| adapter.needs_all_tokens(layer))
+        let mut tasks = self.groups.iter().filter_map(|group| group.task);
+        tasks.any(|(task, _)| task.model.adapter.needs_all_tokens(layer))
     }
 
+    /// Bottlenecks of slabs for all rows at once; rows of modules by themselves.
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
-        if let [group] = &self.0[..]
-            && let Some(adapter) = group.at(place)
-        {
-            return adapter.end(place, end);
-        }
         let SubLayerEnd { x, residual, norm, offsets } = end;
-        let groups: Vec<&Group<'_>> = self.0.iter().collect();
-        let parts = x.device().map(groups, |group| {
+        let (mut seats, mut modules) = (Vec::new(), Vec::new());
+        for group in &self.groups {
             let tokens = offsets.tokens_of(group.rows.clone());
-            let (x, residual) = (x.row_range(tokens.clone()), residual.row_range(tokens));
             match group.at(place) {
-                None => norm.forward(&x, Some(&residual), false).0,
-                Some(adapter) => {
-                    let offsets = &offsets.range(group.rows.clone());
-                    adapter.end(place, SubLayerEnd { x, residual: &residual, norm, offsets })
+                Some(Sitting::Bottleneck(seat)) => seats.push((tokens, Some(seat))),
+                Some(Sitting::Module(adapter)) => {
+                    modules.push((group.rows.clone(), adapter));
+                    seats.push((tokens, None));
                 }
+                None => seats.push((tokens, None)),
             }
+        }
+        let modules = x.device().map(modules, |(rows, adapter)| {
+            let tokens = offsets.tokens_of(rows.clone());
+            let (x, residual) = (x.row_range(tokens.clone()), residual.row_range(tokens.clone()));
+            let offsets = &offsets.range(rows);
+            let end = SubLayerEnd { x, residual: &residual, norm, offsets };
+            (tokens.start, adapter.end(place, end))
         });
-        Tensor::stacked(&parts)
+        let taken = || seats.iter().filter_map(|(_, seat)| *seat);
+        let reads_normed = taken().any(Seat::reads_normed_sum);
+        let normed = reads_normed.then(|| norm.forward(&x, Some(residual), false).0);
+        let mut out = if taken().next().is_some() {
+            let bottleneck = |seat| self.tasks.bottleneck(seat, &x, residual, normed.as_ref());
+            let groups: Vec<_> =
+                seats.iter().map(|(rows, seat)| (rows.clone(), seat.map(bottleneck))).collect();
+            norm.forward(&x.through_bottlenecks(&groups), Some(residual), false).0
+        } else {
+            norm.forward(&x, Some(residual), false).0
+        };
+        for (first, rows) in &modules {
+            out.put_rows(*first, rows);
+        }
+        out
     }
 
     fn backward(

@@ -3,7 +3,10 @@
 
 use std::num::NonZero;
 
-use adaptkit_adapters::{AdapterConfig, HeadShape, TaskModel, Wish, logits_of_wishes};
+use adaptkit_adapters::config::{AdapterResidual, Scaling};
+use adaptkit_adapters::{
+    AdapterConfig, HeadShape, ResidentTasks, TaskModel, Wish, logits_of_wishes,
+};
 use adaptkit_compute::{Activation, Device, Precision};
 use adaptkit_encoder::{Encoder, RaggedBatch};
 use adaptkit_testkit::{Random, golden_dir};
@@ -32,6 +35,36 @@ fn models(encoder: &Encoder) -> Vec<TaskModel> {
             models.push(model);
         }
     }
+    models.extend(plain_models(encoder));
+    models
+}
+
+/// Models of two projections at each place and nothing beside, of every placement: several of one
+/// size, sizes on either side of a vector's, every residual, one shared by all layers, and one that
+/// leaves the norm at the end to nobody.
+fn plain_models(encoder: &Encoder) -> Vec<TaskModel> {
+    let d = encoder.config().hidden_size;
+    let head = HeadShape { outputs: 2, layers: 1, activation: Activation::Tanh };
+    let mut models = Vec::new();
+    for (number, preset) in ["pfeiffer", "houlsby", "parallel"].into_iter().enumerate() {
+        for (variant, size) in [8, 8, 4, 8, 17, 32].into_iter().enumerate() {
+            let config = AdapterConfig::preset(preset).expect("a preset");
+            let mut config = config.with_bottleneck(d, size).expect("a size");
+            config.leave_out = (0..variant % 3).collect();
+            config.scaling = Scaling::Fixed([1.0, 0.5][variant % 2]);
+            if preset == "pfeiffer" {
+                use AdapterResidual::{AfterAdd, AfterNorm, BeforeNorm};
+                config.residual_before_ln = [BeforeNorm, AfterAdd, AfterNorm][variant % 3];
+                config.original_ln_after = variant != 5;
+            }
+            let seed = (100 + 10 * number + variant) as u64;
+            let mut model = TaskModel::new(encoder, &config, &head, seed).expect("a model");
+            if variant == 3 {
+                model.share_across_layers(encoder, &config).expect("one size");
+            }
+            models.push(model);
+        }
+    }
     models
 }
 
@@ -55,10 +88,16 @@ fn every_answer_has_the_bits_of_its_task_alone() {
             let encoder = Encoder::load(&base, &device, precision).expect("the tiny base");
             let layers = encoder.config().num_hidden_layers;
             let trained = models(&encoder);
-            // As they wait for rows, without what only training needs; the last one as it is.
-            let mut waiting = models(&encoder);
-            waiting.iter_mut().rev().skip(1).for_each(TaskModel::pack_for_inference);
-            let models: Vec<&TaskModel> = waiting.iter().collect();
+            // As they wait for rows; every other one was packed before, and there are more than were
+            // expected.
+            let mut models = ResidentTasks::with_capacity(&encoder, 5);
+            for (number, mut model) in self::models(&encoder).into_iter().enumerate() {
+                if number % 2 == 0 {
+                    model.pack_for_inference();
+                }
+                assert_eq!(models.add(model), number);
+            }
+            assert!(models.slab_bytes() > 0);
             let mut random = Random::new(7);
             // One task a row, all tasks on each row, and anything, rows without a task among them.
             for round in 0..6 {
@@ -101,5 +140,6 @@ fn no_wish_is_no_work() {
     let base = golden_dir("bert").join("model");
     let encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
     let batch = rows(&mut Random::new(1), 3);
-    assert!(logits_of_wishes(&encoder, &[], &batch, &[]).is_empty());
+    let tasks = ResidentTasks::with_capacity(&encoder, 0);
+    assert!(logits_of_wishes(&encoder, &tasks, &batch, &[]).is_empty());
 }

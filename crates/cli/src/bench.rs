@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use adaptkit::adapters::config::ReductionFactor;
-use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
+use adaptkit::adapters::{AdapterConfig, HeadShape, ResidentTasks, TaskModel};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::{Encoder, EncoderConfig};
 use clap::Args;
@@ -116,7 +116,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
     let task = |seed| TaskModel::new(&encoder, &config, &head, seed);
     let mut model = task(0)?;
-    let tasks = (0..flags.tasks.unwrap_or(0) as u64).map(task).collect::<Result<Vec<_>, _>>()?;
+    let count = flags.tasks.unwrap_or(0);
+    let mut tasks = ResidentTasks::with_capacity(&encoder, count);
+    for seed in 0..count as u64 {
+        tasks.add(task(seed)?);
+    }
 
     common.note(format_args!("measuring the forward pass: {workload}; {device:?}, {precision}"));
     let mut ceilings = Ceilings::default();

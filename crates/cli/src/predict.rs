@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::write_file_with;
-use adaptkit::adapters::{TaskModel, Wish};
+use adaptkit::adapters::{ResidentTasks, Wish};
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, TokenisedRow, Tokenizer};
@@ -90,30 +90,38 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 /// An adapter on the base, ready to label rows.
 struct Labeller {
     name: String,
-    model: TaskModel,
     space: AnswerSpace,
     max_length: usize,
 }
 
+/// An adapter's directory that was found to be in order.
+struct Folder {
+    /// What the output calls it.
+    name: String,
+    directory: PathBuf,
+    space: AnswerSpace,
+}
+
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    let folders = flags.folders()?;
-    folders.iter().for_each(|(_, folder)| folder.say(common));
-    let spaces = folders.iter().map(|(_, folder)| folder.answer_space(flags.threshold));
-    let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
+    let folders = flags.folders(common)?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-    let labellers = folders.into_iter().zip(spaces).map(|((name, folder), space)| {
+    // Read once more, one after the other: of hundreds only what they answer with stays in memory.
+    let mut tasks = ResidentTasks::with_capacity(&encoder, folders.len());
+    let mut labellers = Vec::with_capacity(folders.len());
+    for Folder { name, directory, space } in folders {
+        let folder = TaskFolder::read(&directory)?;
         let mut model = folder.on(&encoder, &flags.model)?;
         leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
+        tasks.add(model);
         let max_length = folder.max_length(flags.max_length, &encoder);
-        Ok(Labeller { name, model, space, max_length })
-    });
-    let labellers = labellers.collect::<Result<Vec<_>, CliError>>()?;
-    let session = Session { flags, common, encoder, tokenizer, labellers };
+        labellers.push(Labeller { name, space, max_length });
+    }
+    let session = Session { flags, common, encoder, tokenizer, tasks, labellers };
     if flags.output == Path::new("-") {
         return session.label(reader, &mut BufWriter::new(std::io::stdout().lock()));
     }
@@ -137,33 +145,37 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 
 impl Flags {
     /// The adapters with the names that the output has for them.
-    fn folders(&self) -> Result<Vec<(String, TaskFolder)>, CliError> {
-        let mut folders: Vec<(String, TaskFolder)> = Vec::new();
+    fn folders(&self, common: &Common) -> Result<Vec<Folder>, CliError> {
+        let mut folders: Vec<Folder> = Vec::new();
         for text in &self.adapter {
             // A directory may have such a sign in its name.
             let (name, directory) = match text.split_once('=') {
                 Some((name, directory)) if !Path::new(text).exists() => (Some(name), directory),
                 _ => (None, &text[..]),
             };
-            let folder = TaskFolder::read(Path::new(directory))?;
+            let directory = PathBuf::from(directory);
+            let folder = TaskFolder::read(&directory)?;
             let name = name.map_or_else(|| folder.name().to_owned(), str::to_owned);
-            if folders.iter().any(|(other, _)| *other == name) {
+            if folders.iter().any(|other| other.name == name) {
                 return Err(CliError::usage(format!(
                     "two adapters are called {}, and the output names adapters; give one another \
-                     name with --adapter NAME={directory}",
-                    quoted(&name)
+                     name with --adapter NAME={}",
+                    quoted(&name),
+                    directory.display()
                 )));
             }
-            folders.push((name, folder));
+            folder.say(common);
+            let space = folder.answer_space(self.threshold)?;
+            folders.push(Folder { name, directory, space });
         }
         for (name, layers) in &self.adapterdrop {
             if let Some(name) = name
-                && !folders.iter().any(|(other, _)| other == name)
+                && !folders.iter().any(|folder| folder.name == *name)
             {
                 return Err(CliError::usage(format!(
                     "--adapterdrop {name}={layers}: no adapter is called {}; there are {}",
                     quoted(name),
-                    names(folders.iter().map(|(name, _)| &name[..]))
+                    names(folders.iter().map(|folder| &folder.name[..]))
                 )));
             }
         }
@@ -221,6 +233,8 @@ struct Session<'a> {
     common: &'a Common,
     encoder: Encoder,
     tokenizer: Tokenizer,
+    tasks: ResidentTasks,
+    /// One for each of the tasks.
     labellers: Vec<Labeller>,
 }
 
@@ -256,8 +270,7 @@ impl Session<'_> {
             })
         });
         let wishes: Vec<Wish> = wishes.collect();
-        let models: Vec<&TaskModel> = self.labellers.iter().map(|l| &l.model).collect();
-        let logits = predict_wishes(&self.encoder, &models, &tokenised, &wishes);
+        let logits = predict_wishes(&self.encoder, &self.tasks, &tokenised, &wishes);
         let mut logits = logits.into_iter();
         for models in &asked {
             let answers: Vec<(usize, Answer)> = models

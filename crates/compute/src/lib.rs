@@ -17,6 +17,7 @@ mod modulation;
 mod norm;
 mod operand;
 mod rows;
+mod slab;
 mod tensor;
 
 pub use adaptkit_kernels::Activation;
@@ -38,4 +39,5 @@ pub use mixture::ColumnActivations;
 pub use norm::{FrozenNorm, NormRef, NormTape, TrainedNorm};
 pub use operand::Operand;
 pub use rows::{EmbeddingTable, RowOffsets, TableSource};
+pub use slab::{BottleneckSlab, SlabBottleneck};
 pub use tensor::Tensor;

@@ -1,5 +1,7 @@
 //! Linear layers y = x·Wᵀ + b: frozen ones, packed once, and trained ones.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use adaptkit_kernels::Precision;
 use adaptkit_kernels::elementwise;
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product, ProductPair};
@@ -56,6 +58,7 @@ pub struct FrozenLinear {
     forward: PackedMatrix,
     backward: Option<PackedMatrix>,
     bias: Vec<f32>,
+    backward_products: AtomicU64,
 }
 
 impl FrozenLinear {
@@ -72,7 +75,8 @@ impl FrozenLinear {
         let shape = [bias.len(), weight.len() / bias.len().max(1)];
         let weight = MatrixRef::row_major(weight, shape);
         let forward = PackedMatrix::pack(device.0.isa, precision, weight.transposed());
-        FrozenLinear { device: device.clone(), forward, backward: None, bias: bias.to_vec() }
+        let (device, bias) = (device.clone(), bias.to_vec());
+        FrozenLinear { device, forward, backward: None, bias, backward_products: AtomicU64::new(0) }
     }
 
     /// Packs the same `weight` for [`FrozenLinear::backward`] too, in the same precision.
@@ -89,6 +93,12 @@ impl FrozenLinear {
     /// Whether the backward pass can go through.
     pub fn has_backward(&self) -> bool {
         self.backward.is_some()
+    }
+
+    /// How many products of backward passes it has computed: what a layer that back-propagation is
+    /// to stay out of shows it by.
+    pub fn backward_products(&self) -> u64 {
+        self.backward_products.load(Ordering::Relaxed)
     }
 
     /// The format of the weights.
@@ -244,10 +254,10 @@ impl FrozenLinear {
     /// # Panics
     /// As [`FrozenLinear::backward_add`].
     pub fn backward_operand(&self, d: &Tensor) -> Operand {
-        let right = self.transposed();
-        if !right.is_tiled() {
+        if !self.forward.is_tiled() {
             return self.backward(d).into();
         }
+        let right = self.transposed();
         let mut out = self.operand(d.rows(), self.inputs());
         self.tiled(operand::left(d), right, None, TiledEpilogue::None, &mut out);
         out
@@ -271,7 +281,9 @@ impl FrozenLinear {
         out
     }
 
+    /// The right matrix of a backward product, which is counted.
     fn transposed(&self) -> &PackedMatrix {
+        self.backward_products.fetch_add(1, Ordering::Relaxed);
         self.backward.as_ref().expect("a frozen layer that back-propagation was not prepared for")
     }
 

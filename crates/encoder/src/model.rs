@@ -99,6 +99,17 @@ impl Encoder {
         self.layers.iter().map(Layer::bytes).sum()
     }
 
+    /// For each layer, how many products of backward passes went through query, key and value (one
+    /// product), the attention's output, and the feed-forward's up- and down-projection: none in the
+    /// layers below the lowest trained module.
+    pub fn backward_products(&self) -> Vec<[u64; 4]> {
+        let of = |layer: &Layer| {
+            let Layer { query_key_value, attention_output, up, down, .. } = layer;
+            [query_key_value, attention_output, up, down].map(FrozenLinear::backward_products)
+        };
+        self.layers.iter().map(of).collect()
+    }
+
     /// The hidden states that enter layer 0: [tokens, hidden].
     ///
     /// # Panics

@@ -3,14 +3,15 @@
 
 mod small_task;
 
+use std::cmp::Ordering;
 use std::num::NonZero;
 
 use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, Loss, Owner, TaskModel, TrainingPass};
 use adaptkit_compute::{Activation, Device, Precision, Tensor};
-use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch};
+use adaptkit_encoder::{BaseDropout, Encoder, Place, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 use adaptkit_training::TrainingError;
-use adaptkit_training::run::{HyperParameters, RobustDrop};
+use adaptkit_training::run::{HyperParameters, PrefixCaching, RobustDrop, StatePrecision};
 
 use small_task::{LAYERS, SmallRun, Watch, options};
 
@@ -82,6 +83,62 @@ fn a_dropped_layer_is_as_if_the_adapter_had_no_module_there() {
                 report.check(format!("{what}: all above"), high.iter().all(|g| g.2.is_some()));
                 report.check(format!("{what}: gradients"), high == want.1);
             }
+        }
+    }
+    report.finish();
+}
+
+/// The backward products of frozen layers in a step whose lowest module is at a place.
+fn products_of_a_step(lowest: Place) -> Vec<[u64; 4]> {
+    let layer = |layer: usize| match (layer.cmp(&lowest.layer), lowest.site) {
+        (Ordering::Less, _) | (Ordering::Equal, Site::Output) => [0; 4],
+        // From the layer's output through the feed-forward to what sits after the attention.
+        (Ordering::Equal, Site::Attention) => [0, 0, 1, 1],
+        (Ordering::Greater, _) => [1; 4],
+    };
+    (0..LAYERS).map(layer).collect()
+}
+
+/// The encoder is prepared for back-propagation whole, so that a product too many would be computed,
+/// and counted.
+#[test]
+fn back_propagation_calls_no_frozen_product_below_the_lowest_module() {
+    let ample = |precision| PrefixCaching { precision, memory: 1 << 30, directory: None };
+    let cachings = [None, Some(ample(StatePrecision::F32)), Some(ample(StatePrecision::Bf16))];
+    let mut report = Report::default();
+    for (preset, site) in
+        [("pfeiffer", Site::Output), ("houlsby", Site::Attention), ("parallel", Site::Output)]
+    {
+        let specialised = (0..LAYERS).map(|n| (n, options()));
+        let runs = specialised.chain([(0, robust())]).collect::<Vec<_>>();
+        for ((left_out, options), caching) in
+            runs.iter().flat_map(|run| cachings.iter().map(move |caching| (run, caching)))
+        {
+            let run = SmallRun {
+                left_out: *left_out,
+                preset,
+                caching: caching.clone(),
+                ..SmallRun::new(options.clone())
+            };
+            let mut encoder = run.encoder();
+            encoder.prepare_backward(None).expect("the same files");
+            let mut watch = Watch::default();
+            run.run_on(&encoder, &mut watch).expect("a run");
+            let mut expected = vec![[0; 4]; LAYERS];
+            for step in &watch.steps {
+                let lowest = step.dropped_layers.unwrap_or(*left_out);
+                let products = products_of_a_step(Place::new(lowest, site));
+                for (sum, more) in expected.iter_mut().flatten().zip(products.iter().flatten()) {
+                    *sum += more;
+                }
+            }
+            let what = format!("{preset}, {left_out} left out, robust {:?}", options.robust_drop);
+            let warm = caching.as_ref().map(|caching| caching.precision);
+            let got = encoder.backward_products();
+            report.check(
+                format!("{what}, cache {warm:?}: {got:?}, not {expected:?}"),
+                watch.steps.len() > 10 && got == expected,
+            );
         }
     }
     report.finish();

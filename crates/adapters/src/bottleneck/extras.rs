@@ -44,7 +44,7 @@ struct GateTape {
 
 impl Extras {
     /// Whether there is nothing but the projections.
-    pub(super) fn are_none(&self) -> bool {
+    pub(crate) fn are_none(&self) -> bool {
         let Extras { scaling, gate, norm_before, norm_after } = self;
         scaling.is_none() && gate.is_none() && norm_before.is_none() && norm_after.is_none()
     }

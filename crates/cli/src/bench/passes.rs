@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use adaptkit::adapters::{TaskModel, Wish};
+use adaptkit::adapters::{ResidentTasks, TaskModel, Wish};
 use adaptkit::encoder::{Empty, Encoder, Operation, Readout};
 use adaptkit::training::run::{predict, predict_wishes};
 
@@ -28,7 +28,7 @@ impl Passes {
     pub(super) fn measure(
         encoder: &Encoder,
         model: &TaskModel,
-        tasks: &[TaskModel],
+        tasks: &ResidentTasks,
         workload: &Workload,
     ) -> Passes {
         let start = Instant::now();
@@ -50,16 +50,17 @@ impl Passes {
         let start = Instant::now();
         black_box(predict(encoder, model, &workload.rows));
         let logits_s = start.elapsed().as_secs_f64();
-        let tasks: Vec<&TaskModel> = tasks.iter().collect();
         let rows = 0..workload.rows.len();
         let wish = |row| (0..tasks.len()).map(move |model| Wish { row, model, first_layer: 0 });
         let wishes: Vec<Wish> = rows.flat_map(wish).collect();
         let start = Instant::now();
-        black_box(predict_wishes(encoder, &tasks, &workload.rows, &wishes));
+        black_box(predict_wishes(encoder, tasks, &workload.rows, &wishes));
         let tasks_s = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        for task in tasks {
-            black_box(predict(encoder, task, &workload.rows));
+        for model in 0..tasks.len() {
+            let alone = wishes.iter().copied().filter(|wish| wish.model == model);
+            let alone: Vec<Wish> = alone.collect();
+            black_box(predict_wishes(encoder, tasks, &workload.rows, &alone));
         }
         let one_by_one_s = start.elapsed().as_secs_f64();
         let operations = operations.unwrap_or_default();

@@ -24,6 +24,7 @@ pub(crate) mod format;
 pub(crate) mod packed;
 mod pair;
 mod product;
+mod slab;
 mod tile;
 pub(crate) mod tiled;
 
@@ -32,6 +33,7 @@ use format::Format;
 pub use packed::PackedMatrix;
 pub use pair::ProductPair;
 pub use product::{Epilogue, Output, Product};
+pub use slab::PackedSlab;
 pub use tiled::{Left, Numbers, NumbersMut, TiledEpilogue, TiledOutput, TiledProduct};
 
 /// A read-only view of a matrix [rows, columns] with arbitrary strides.

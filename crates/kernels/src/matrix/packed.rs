@@ -1,5 +1,8 @@
 //! The packed form of the right-hand matrix of a product.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::format::{self, Format};
 use super::{MatrixRef, depth_blocks, depth_words};
 use crate::isa::Isa;
@@ -27,11 +30,29 @@ pub struct PackedMatrix {
     precision: Precision,
     k: usize,
     n: usize,
-    lines: Vec<CacheLine>,
+    lines: Lines,
     /// Of each column, for 8-bit integers; filled up to whole vectors.
     scales: Vec<f32>,
     /// For each block of the depth, the sum of each column, for 8-bit integers.
     column_sums: Vec<u32>,
+}
+
+/// Where a packed matrix lies.
+#[derive(Clone)]
+enum Lines {
+    /// In memory of its own.
+    Own(Vec<CacheLine>),
+    /// Among others of its shape, in a [`PackedSlab`](super::PackedSlab).
+    Shared(Arc<Vec<CacheLine>>, Range<usize>),
+}
+
+impl Lines {
+    fn all(&self) -> &[CacheLine] {
+        match self {
+            Lines::Own(lines) => lines,
+            Lines::Shared(slab, range) => &slab[range.clone()],
+        }
+    }
 }
 
 /// One panel: where it begins in a depth block of `rows` rows, and its columns.
@@ -86,7 +107,7 @@ impl PackedMatrix {
             precision: Precision::F32,
             k: 0,
             n: 0,
-            lines: Vec::new(),
+            lines: Lines::Own(Vec::new()),
             scales: Vec::new(),
             column_sums: Vec::new(),
         }
@@ -112,12 +133,16 @@ impl PackedMatrix {
             self.measure_columns(b, padded);
         }
         let length = (words * padded).div_ceil(16);
-        if length > self.lines.capacity() {
-            self.lines = Vec::with_capacity(length);
-            prefer_huge_pages(&mut self.lines);
+        // A slab's lines stay as they are.
+        let mut lines = match std::mem::replace(&mut self.lines, Lines::Own(Vec::new())) {
+            Lines::Own(lines) => lines,
+            Lines::Shared(..) => Vec::new(),
+        };
+        if length > lines.capacity() {
+            lines = Vec::with_capacity(length);
+            prefer_huge_pages(&mut lines);
         }
-        self.lines.resize((words * padded).div_ceil(16), CacheLine::ZERO);
-        let mut lines = std::mem::take(&mut self.lines);
+        lines.resize(length, CacheLine::ZERO);
         let out = words_mut(&mut lines);
         let mut at = 0;
         for depth in depth_blocks::<F>(words) {
@@ -139,7 +164,22 @@ impl PackedMatrix {
                 }
             }
         }
-        self.lines = lines;
+        self.lines = Lines::Own(lines);
+    }
+
+    /// A matrix [k, n] of f32 whose packed form is a range of a slab's lines.
+    pub(super) fn shared(
+        isa: Isa,
+        [k, n]: [usize; 2],
+        slab: Arc<Vec<CacheLine>>,
+        range: Range<usize>,
+    ) -> PackedMatrix {
+        PackedMatrix { k, n, lines: Lines::Shared(slab, range), ..PackedMatrix::empty(isa) }
+    }
+
+    /// The packed form.
+    pub(super) fn lines(&self) -> &[CacheLine] {
+        self.lines.all()
     }
 
     /// The scale of each column, from its largest magnitude.
@@ -178,11 +218,11 @@ impl PackedMatrix {
 
     /// Bytes that the packed form takes.
     pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<CacheLine>() + 4 * (self.scales.len() + self.column_sums.len())
+        size_of_val(self.lines()) + 4 * (self.scales.len() + self.column_sums.len())
     }
 
     pub(super) fn words(&self) -> &[u32] {
-        words_of(&self.lines)
+        words_of(self.lines())
     }
 
     /// The scales of columns, empty unless of 8-bit integers.
@@ -208,13 +248,7 @@ pub(crate) fn words_mut(lines: &mut [CacheLine]) -> &mut [u32] {
 }
 
 /// Copies rows × the panel's columns of `b` to `to` [rows, width].
-fn pack_numbers(
-    b: MatrixRef<'_>,
-    rows: std::ops::Range<usize>,
-    panel: &Panel,
-    width: usize,
-    to: &mut [u32],
-) {
+fn pack_numbers(b: MatrixRef<'_>, rows: Range<usize>, panel: &Panel, width: usize, to: &mut [u32]) {
     let first = panel.first_column;
     if b.column_stride == 1 {
         for (row, to) in rows.zip(to.chunks_exact_mut(width)) {
@@ -242,7 +276,7 @@ fn pack_numbers(
 /// Packs the panel's columns of `b` to `to` [words, width], for formats of several numbers a word.
 fn pack_words<F: Format>(
     b: MatrixRef<'_>,
-    words: std::ops::Range<usize>,
+    words: Range<usize>,
     panel: &Panel,
     width: usize,
     scales: &[f32],

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adaptkit_adapters::{Entry, TaskModel, Wish, logits_of_wishes};
+use adaptkit_adapters::{Entry, ResidentTasks, TaskModel, Wish, logits_of_wishes};
 use adaptkit_compute::Tensor;
 use adaptkit_encoder::{Encoder, TokenisedRow};
 
@@ -43,7 +43,7 @@ pub fn predict(encoder: &Encoder, model: &TaskModel, rows: &[TokenisedRow]) -> V
 /// If a wish's row or model does not exist.
 pub fn predict_wishes(
     encoder: &Encoder,
-    models: &[&TaskModel],
+    tasks: &ResidentTasks,
     rows: &[TokenisedRow],
     wishes: &[Wish],
 ) -> Vec<Vec<f32>> {
@@ -66,7 +66,7 @@ pub fn predict_wishes(
                 of_row[*row].iter().map(move |number| Wish { row: place, ..wishes[*number] })
             })
             .collect();
-        let answers = logits_of_wishes(encoder, models, &batch(rows, &picked), &wishes);
+        let answers = logits_of_wishes(encoder, tasks, &batch(rows, &picked), &wishes);
         for (number, answer) in numbers.into_iter().zip(answers) {
             logits[number] = answer;
         }

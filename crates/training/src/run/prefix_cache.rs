@@ -217,6 +217,10 @@ impl<'a> PrefixCache<'a> {
             room,
             files: files.collect(),
         };
+        let mut notices = vec![notice];
+        for file in stores.iter_mut().filter_map(|store| store.file.as_mut()) {
+            notices.extend(file.not_allocated.take().map(|error| file.write_failed(&error)));
+        }
         Ok(Some(PrefixCache {
             encoder,
             rows,
@@ -225,7 +229,7 @@ impl<'a> PrefixCache<'a> {
             memory_left: caching.memory,
             found: 0,
             computed: 0,
-            notices: vec![notice],
+            notices,
         }))
     }
 
@@ -340,7 +344,7 @@ impl<'a> PrefixCache<'a> {
             store.precision.decode(bytes, values);
             return true;
         }
-        let Some(bytes) = store.file.as_mut().and_then(|file| file.read(number)) else {
+        let Some(bytes) = store.file.as_ref().and_then(|file| file.read(number)) else {
             return false;
         };
         store.precision.decode(&bytes, values);
@@ -364,8 +368,7 @@ impl<'a> PrefixCache<'a> {
             && let Err(error) = file.write(number, &bytes)
         {
             file.close_for_writing();
-            let (path, reason) = (file.path.clone(), error.to_string());
-            self.notices.push(CacheNotice::WriteFailed { path, reason });
+            self.notices.push(file.write_failed(&error));
         }
         self.memory_left = keep(store, number, bytes, self.memory_left);
     }

@@ -113,16 +113,35 @@ impl SmallRun {
         SmallRun { options, base, preset, left_out: 0, caching: None, file: None, rows: 3 }
     }
 
-    /// To its end; `None` if the watch ended it.
-    pub(crate) fn run(&self, watch: &mut Watch) -> Result<Option<Trained>, TrainingError> {
+    /// The base, not prepared for back-propagation yet.
+    pub(crate) fn encoder(&self) -> Encoder {
         let device = Device::cpu(None).expect("a device");
-        let mut encoder =
-            Encoder::load(&self.base, &device, Precision::F32).expect("the tiny base");
+        Encoder::load(&self.base, &device, Precision::F32).expect("the tiny base")
+    }
+
+    /// What is trained.
+    fn model(&self, encoder: &Encoder) -> TaskModel {
         let mut config = AdapterConfig::preset(self.preset).expect("a preset");
         config.leave_out.extend(0..self.left_out);
         let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
-        let mut model = TaskModel::new(&encoder, &config, &head, 1).expect("a model");
-        encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
+        TaskModel::new(encoder, &config, &head, 1).expect("a model")
+    }
+
+    /// To its end; `None` if the watch ended it.
+    pub(crate) fn run(&self, watch: &mut Watch) -> Result<Option<Trained>, TrainingError> {
+        let mut encoder = self.encoder();
+        let lowest = self.model(&encoder).adapter.lowest();
+        encoder.prepare_backward(lowest).expect("the same files");
+        self.run_on(&encoder, watch)
+    }
+
+    /// The same on an encoder that is prepared for it.
+    pub(crate) fn run_on(
+        &self,
+        encoder: &Encoder,
+        watch: &mut Watch,
+    ) -> Result<Option<Trained>, TrainingError> {
+        let mut model = self.model(encoder);
         let labels = LabelMap::new(["a", "b"].map(String::from).to_vec()).expect("labels");
         let space = AnswerSpace::Classes(labels);
         let task = (&space, MetricSet::Accuracy);
@@ -132,7 +151,7 @@ impl SmallRun {
         let (keeping, caching) = (self.file.as_ref().map(keep), self.caching.as_ref());
         let keeping = keeping.as_ref();
         let options = &self.options;
-        match train(&encoder, &mut model, sets, task, options, keeping, caching, watch)? {
+        match train(encoder, &mut model, sets, task, options, keeping, caching, watch)? {
             Ending::Stopped { .. } => Ok(None),
             Ending::Finished(outcome) => {
                 let mut parameters = Vec::new();

@@ -7,17 +7,21 @@
 //! takes in the file's name and the slot's number, is that of its numbers: a write that was cut off,
 //! a damaged file or a foreign one costs computing the row again, no more.
 //!
-//! It is read and written, not mapped into memory. The system's page cache holds it as it would a
-//! mapped one, a row is copied once either way, for its checksum is to be of what is used, and a
-//! file that somebody else cuts short is an error of one read, where a mapping kills the process.
+//! It takes its whole size on the disk when it is made, so that a full disk shows at once, and is read
+//! through a mapping. Rows are copied out of that before they are looked at ([`SharedFile`]): another
+//! run may write the same slot meanwhile, if only the same bytes. They are written to the file, where a
+//! disk that is full after all is an error and not a signal. No run ever shortens a file that another
+//! may have open; who else does, while a row is read, ends the process.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use adaptkit_compute::mix;
+use adaptkit_kernels::mapped::{SharedFile, allocate};
 
+use super::CacheNotice;
 use crate::TrainingError;
 
 /// What the names of these files end in.
@@ -38,8 +42,10 @@ pub struct CacheDirectory {
 
 /// An open file.
 pub(super) struct CacheFile {
-    file: File,
+    file: SharedFile,
     pub(super) path: PathBuf,
+    /// What the system said when the file was to take its size, if it did not.
+    pub(super) not_allocated: Option<io::Error>,
     key: u64,
     /// Where each slot begins, and where the last one ends.
     starts: Vec<u64>,
@@ -81,16 +87,27 @@ impl CacheFile {
         // A lock tells who makes room that the file is in use. Where a file system has none, it
         // may be removed meanwhile, which those who have it open do not notice.
         let _ = file.lock_shared();
-        let mut writable = 0;
+        let (mut writable, mut not_allocated) = (0, None);
         if may_write {
             let others = make_room(&directory.path, &path, directory.budget.saturating_sub(size))
                 .map_err(|source| failed("make room for", source))?;
             writable = directory.budget.saturating_sub(others);
+            let fitting = starts.iter().rev().find(|end| **end <= writable);
+            let length = file.metadata().map_err(|source| failed("open", source))?.len();
+            if let Some(end) = fitting.filter(|end| **end > length)
+                && let Err(error) = allocate(&file, *end)
+            {
+                // What there is of it is used.
+                writable = length;
+                give_back(&file, length);
+                not_allocated = Some(error);
+            }
             // The time of the last use.
             let _ = file.set_modified(SystemTime::now());
         }
+        let file = SharedFile::new(file).map_err(|source| failed("map", source))?;
         let key = u64::from_le_bytes([0, 1, 2, 3, 4, 5, 6, 7].map(|i| key[16 + i]));
-        Ok(CacheFile { file, path, key, starts, writable })
+        Ok(CacheFile { file, path, not_allocated, key, starts, writable })
     }
 
     /// Whether the slot may be written.
@@ -99,26 +116,23 @@ impl CacheFile {
     }
 
     /// What the slot holds, if it holds something.
-    pub(super) fn read(&mut self, slot: usize) -> Option<Box<[u8]>> {
+    pub(super) fn read(&self, slot: usize) -> Option<Box<[u8]>> {
+        let start = self.starts[slot];
         let mut checksum = [0; CHECKSUM as usize];
-        self.file.seek(SeekFrom::Start(self.starts[slot])).ok()?;
-        self.file.read_exact(&mut checksum).ok()?;
-        let checksum = u64::from_le_bytes(checksum);
-        if checksum == 0 {
+        if !self.file.read(start, &mut checksum) || checksum == [0; CHECKSUM as usize] {
             return None;
         }
-        let bytes = self.starts[slot + 1] - self.starts[slot] - CHECKSUM;
+        let bytes = self.starts[slot + 1] - start - CHECKSUM;
         let mut bytes = vec![0; bytes as usize].into_boxed_slice();
-        self.file.read_exact(&mut bytes).ok()?;
-        (self.checksum(slot, &bytes) == checksum).then_some(bytes)
+        let read = self.file.read(start + CHECKSUM, &mut bytes);
+        (read && self.checksum(slot, &bytes) == u64::from_le_bytes(checksum)).then_some(bytes)
     }
 
     /// Fills the slot.
     pub(super) fn write(&mut self, slot: usize, bytes: &[u8]) -> io::Result<()> {
         let mut record = self.checksum(slot, bytes).to_le_bytes().to_vec();
         record.extend_from_slice(bytes);
-        self.file.seek(SeekFrom::Start(self.starts[slot]))?;
-        self.file.write_all(&record)
+        self.file.write(self.starts[slot], &record)
     }
 
     /// Writes no more.
@@ -126,10 +140,27 @@ impl CacheFile {
         self.writable = 0;
     }
 
+    /// That it cannot be written, for people.
+    pub(super) fn write_failed(&self, error: &io::Error) -> CacheNotice {
+        CacheNotice::WriteFailed { path: self.path.clone(), reason: error.to_string() }
+    }
+
     /// Never zero, which is what a slot begins with before it is written.
     fn checksum(&self, slot: usize, bytes: &[u8]) -> u64 {
         checksum(mix(self.key, slot as u64), bytes).max(1)
     }
+}
+
+/// Lets a file that got only a part of its size go back to `length`, unless another run has it open:
+/// that may have mapped the part.
+fn give_back(file: &File, length: u64) {
+    // A lock of this run's own would stand in the way.
+    let _ = file.unlock();
+    if file.try_lock().is_ok() {
+        let _ = file.set_len(length);
+        let _ = file.unlock();
+    }
+    let _ = file.lock_shared();
 }
 
 /// Four words at a time, each lane's on their own, so that a checksum takes little more than reading.
@@ -209,13 +240,13 @@ mod tests {
         }
         other.write(1, &bytes(1)).expect("a slot");
         drop((one, other));
-        let mut again = open(home.path(), 1, 1000);
+        let again = open(home.path(), 1, 1000);
         assert!((0..3).all(|slot| again.read(slot).as_deref() == Some(&bytes(slot)[..])));
-        let mut stranger = open(home.path(), 2, 1000);
+        let stranger = open(home.path(), 2, 1000);
         assert!((0..3).all(|slot| stranger.read(slot).is_none()));
         // Not even under the same name.
         fs::copy(&again.path, &stranger.path).expect("a copy");
-        let mut stranger = open(home.path(), 2, 1000);
+        let stranger = open(home.path(), 2, 1000);
         assert!((0..3).all(|slot| stranger.read(slot).is_none()));
     }
 
@@ -230,7 +261,7 @@ mod tests {
             let mut changed = whole.clone();
             changed[at] ^= 1;
             fs::write(&file.path, changed).expect("a file");
-            let mut read = open(home.path(), 1, 1000);
+            let read = open(home.path(), 1, 1000);
             let damaged: Vec<usize> = (0..3).filter(|slot| read.read(*slot).is_none()).collect();
             assert_eq!(damaged, [slot_of(at).expect("a slot")], "byte {at}");
             fs::write(&file.path, &whole[..at]).expect("a file");
@@ -281,11 +312,39 @@ mod tests {
         let mut permissions = fs::metadata(&file.path).expect("a file").permissions();
         permissions.set_readonly(true);
         fs::set_permissions(&file.path, permissions).expect("permissions");
-        let mut read = open(home.path(), 1, 1000);
+        let read = open(home.path(), 1, 1000);
         assert_eq!(read.read(1).as_deref(), Some(&bytes(1)[..]));
         // Root may write in any case.
         let may = OpenOptions::new().write(true).open(&file.path).is_ok();
         assert_eq!(read.has_room(0), may);
+    }
+
+    #[test]
+    fn a_file_takes_its_size_when_it_is_made_and_grows_with_the_budget() {
+        let home = tempfile::tempdir().expect("a folder");
+        let length = |file: &CacheFile| fs::metadata(&file.path).expect("a file").len();
+        let mut small = open(home.path(), 1, size() - 1);
+        assert_eq!(length(&small), ROWS[0] + ROWS[1] + 2 * CHECKSUM, "slots that fit, whole");
+        assert_eq!([0, 1, 2].map(|slot| small.has_room(slot)), [true, true, false]);
+        small.write(0, &bytes(0)).expect("a slot");
+        let mut whole = open(home.path(), 1, 1000);
+        assert_eq!(length(&whole), size());
+        whole.write(2, &bytes(2)).expect("a slot");
+        // A run that began before sees what its mapping reaches.
+        assert_eq!(whole.read(0).as_deref(), Some(&bytes(0)[..]));
+        assert!(small.read(2).is_none());
+        // Nor does a smaller budget cut it.
+        assert_eq!(length(&open(home.path(), 1, 60)), size());
+        #[cfg(target_os = "linux")]
+        {
+            let path = open(home.path(), 2, 1000).path.clone();
+            fs::remove_file(&path).expect("a file");
+            std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
+            let full = open(home.path(), 2, 1000);
+            let error = full.not_allocated.as_ref().map(io::Error::kind);
+            assert_eq!(error, Some(ErrorKind::StorageFull));
+            assert!((0..3).all(|slot| !full.has_room(slot) && full.read(slot).is_none()));
+        }
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! and what lies behind them, in one go for each block, which stays in the second-level cache
 //! meanwhile. Bit by bit what the single operations give.
 
+mod grouped;
+
 use std::cell::Cell;
 use std::ops::Range;
 
@@ -11,6 +13,8 @@ use crate::isa::Isa;
 use crate::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
 use crate::norm::{self, LayerNorm, Normalised};
 use crate::parallel::{self, Shared};
+
+pub use grouped::{BottleneckRows, RowsBottleneck, grouped_bottlenecks};
 
 /// The projections of a bottleneck, and what lies between and right behind them:
 /// y [rows, d] = dropout(s·(f(a·down + down_bias)·up + up_bias)).
