@@ -4,7 +4,7 @@ use adaptkit_kernels::matrix::{Bf16Layout, Bf16Rows, Bf16RowsMut, Left, MatrixRe
 use adaptkit_kernels::matrix::{Numbers, NumbersMut};
 use adaptkit_kernels::memory::ArenaBuffer;
 
-use crate::{Device, Tensor};
+use crate::{Device, Precision, Tensor};
 
 /// A matrix [rows, columns] that only products of frozen weights, and the attention between two of
 /// them, read.
@@ -61,11 +61,18 @@ impl Operand {
         }
     }
 
+    /// What the numbers are kept in, f32 or bf16: as what has made them multiplied.
+    pub fn precision(&self) -> Precision {
+        match &self.0 {
+            Storage::Full(_) => Precision::F32,
+            Storage::Rounded(_) => Precision::Bf16,
+        }
+    }
+
     /// Bytes that the numbers take.
     pub fn bytes(&self) -> usize {
         let [rows, columns] = self.shape();
-        let each = if matches!(self.0, Storage::Full(_)) { 4 } else { 2 };
-        each * rows * columns
+        4 / self.precision().per_word() * rows * columns
     }
 
     pub(crate) fn left(&self) -> Left<'_> {

@@ -112,7 +112,7 @@ impl Encoder {
             in_each_layer(name, Some(part(layer).precision()), &cost, run);
         }
         let cost = |layer: &Layer| [attention(layer, size), qkv_bytes + context_bytes];
-        in_each_layer("attention", Some(Precision::F32), &cost, &|layer| {
+        in_each_layer("attention", Some(context.precision()), &cost, &|layer| {
             black_box(qkv.attention(offsets, layer.heads, Queries::All, bias, Dropout::NONE));
         });
         let x = layer.attention_output.forward_of(&context);
