@@ -53,7 +53,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut own = own_files();
     own.extend([ADAPTER_SETUP.to_owned(), names.join(","), head]);
     own.extend(names.into_iter().map(str::to_owned));
-    let defaults = Defaults { epochs: 10, learning_rate: 5e-5 };
+    let defaults = Defaults { epochs: 10, learning_rate: 5e-5, early_stopping_patience: Some(3) };
     flags.run.run(Subject::Fusion(NewFusion { members, config }), &defaults, own, common)
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         shared: flags.share_adapter,
         layer_norms: flags.train_layer_norms,
     };
-    let defaults = Defaults { epochs: 5, learning_rate: 3e-4 };
+    let defaults = Defaults { epochs: 5, learning_rate: 3e-4, early_stopping_patience: None };
     flags.run.run(Subject::Adapter(subject), &defaults, own_files(), common)
 }
 

@@ -131,7 +131,8 @@ pub(crate) struct RunFlags {
     /// Batches in a step, which descends the mean loss of all their rows
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Training")]
     gradient_accumulation_steps: usize,
-    /// End the run after N epochs in a row that were not better than the best
+    /// End the run after N epochs in a row that were not better than the best; 3 by default for a
+    /// fusion
     #[arg(long, value_name = "N", help_heading = "Training")]
     early_stopping_patience: Option<usize>,
     /// By how much an epoch's score must be better to count as better there
@@ -172,6 +173,7 @@ enum CachePrecision {
 pub(crate) struct Defaults {
     pub(crate) epochs: usize,
     pub(crate) learning_rate: f32,
+    pub(crate) early_stopping_patience: Option<usize>,
 }
 
 impl RunFlags {
@@ -304,7 +306,9 @@ impl RunFlags {
             batch_size: self.batch_size,
             max_batch_tokens: self.max_batch_tokens,
             gradient_accumulation_steps: self.gradient_accumulation_steps,
-            early_stopping_patience: self.early_stopping_patience,
+            early_stopping_patience: self
+                .early_stopping_patience
+                .or(defaults.early_stopping_patience),
             early_stopping_threshold: self.early_stopping_threshold,
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
             warmup_ratio: self.warmup_ratio,
