@@ -13,6 +13,7 @@
 pub mod activation;
 mod arch;
 pub mod attention;
+pub mod double;
 pub mod elementary;
 pub mod elementwise;
 mod isa;

@@ -26,6 +26,7 @@ mod pair;
 mod product;
 mod tile;
 pub(crate) mod tiled;
+mod tiled_packing;
 
 pub use bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
 use format::Format;
