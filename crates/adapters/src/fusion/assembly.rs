@@ -168,9 +168,10 @@ fn place_of(
     attention: &StoredAttention,
 ) -> Fusion {
     let (device, d) = (encoder.device(), encoder.config().hidden_size);
+    // Gradients need more than 8-bit integers, and so do a soft-max's scores.
     let precision = match encoder.precision() {
-        Precision::F32 => Precision::F32,
-        Precision::Bf16 | Precision::Int8 => Precision::Bf16,
+        Precision::Int8 => device.fastest_precision(),
+        precision => precision,
     };
     let square = |weight: &[f32]| device.tensor(d, d, weight);
     let matrix = |weight: &[f32], bias: &[f32]| {
