@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import adapters
 import torch
+from adapters import AdapterFusionConfig
 from adapters.composition import Fuse
 
 from adapter_goldens import (
@@ -35,7 +36,18 @@ CASES = [
     Case("dynamic-3", "dynamic", [8, 32, 13]),
     Case("dynamic-8", "dynamic", [32] * 8),
     Case("static-2", "static", [16, 16]),
+    # As AdapterDrop's Figure 3 draws it; the members' last decides on the wiring.
+    Case("figure-3-3", "figure-3", [8, 32, 13]),
+    Case("static-before-2", "static-before", [32, 8]),
 ]
+
+
+def fusion_config(name):
+    """The library's configuration of a case."""
+    if name in ("dynamic", "static"):
+        return name
+    before = {"query_before_ln": True, "residual_before": True}
+    return AdapterFusionConfig.load("static" if name == "static-before" else "dynamic", **before)
 
 
 def attention_of(model, rows, name, layers):
@@ -89,7 +101,7 @@ def make_case(golden, seed, case):
     for name, factor in zip(case.members, case.factors):
         model.add_adapter(name, config=seq_bn(factor))
     fusion = Fuse(*case.members)
-    model.add_adapter_fusion(fusion, case.config)
+    model.add_adapter_fusion(fusion, fusion_config(case.config))
     add_head(model, "fused", "classification", layers=1)
     trained = {n: p for n, p in model.named_parameters() if ".adapters." in n}
     scramble(trained, seed)

@@ -8,8 +8,11 @@
     python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model MODEL_DIR --ours f32 --peer torch:f32 \
         --train --adapterdrop 9 --cache warm --results step-9.jsonl --rounds 1
 
+    python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model bert-base --fusion 8 --train --rounds 3 \
+        --ours f32 --ours bf16 --peer torch:f32 --peer torch:bf16
+
 A ratio is the peer's time over ours: above 1 we are faster. `--train` measures training steps too, `--tasks K` K adapters
-on every row, `--adapterdrop` with the adapter left out of the lowest layers. With `--results`, what is measured is added
+on every row, `--fusion N` a fusion of N adapters beside one, `--adapterdrop` with the adapter left out of the lowest layers. With `--results`, what is measured is added
 to a file and all of it counts: rounds can be run one at a time.
 """
 import argparse
@@ -24,7 +27,13 @@ PEER = os.path.join(os.path.dirname(__file__), "peer.py")
 
 def measured(command):
     run = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(run.stdout.splitlines()[-1])
+    found = json.loads(run.stdout.splitlines()[-1])
+    fusion = found.pop("fusion", None)
+    if fusion:
+        found |= {"fusion_s": fusion["logits_s"], "fusion_train_step_s": fusion["train_step_s"]}
+        for name in ("logits_ratio", "train_step_ratio"):
+            found |= {name: fusion[name], f"counted_{name}": fusion[f"counted_{name}"]}
+    return found
 
 
 def rows(arguments, ours):
@@ -42,6 +51,7 @@ def command_of(arguments, name):
     common = ["--model", arguments.model, "--threads", str(arguments.threads), "--repeats", str(arguments.repeats)]
     common += ["--adapterdrop", arguments.adapterdrop] if arguments.adapterdrop else []
     common += ["--tasks", str(arguments.tasks)] if arguments.tasks else []
+    common += ["--fusion", str(arguments.fusion)] if arguments.fusion else []
     if not own:
         common += ["--cache", arguments.cache] if arguments.cache else []
         instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
@@ -67,6 +77,7 @@ def main():
     parser.add_argument("--adapterdrop", metavar="none|N|robust")
     parser.add_argument("--cache", metavar="none|warm", help="ours")
     parser.add_argument("--tasks", type=int)
+    parser.add_argument("--fusion", type=int, metavar="MEMBERS")
     parser.add_argument("--results", help="a file of JSON lines to add to, and to count all of")
     parser.add_argument("--exports", help="a directory for the peers' ONNX files, which are made once")
     parser.add_argument("--rounds", type=int, default=3)
@@ -87,6 +98,8 @@ def main():
                     print(json.dumps([name, found]), file=file)
     median = lambda name, what: statistics.median(round[what] for round in results[name])
     whats = ["forward_s"] + ["train_step_s"] * arguments.train + ["tasks_s", "one_by_one_s"] * bool(arguments.tasks)
+    if arguments.fusion:
+        whats += ["logits_s", "fusion_s"] + ["fusion_train_step_s"] * arguments.train
     for what in whats:
         for name, rounds in results.items():
             if not rounds or what not in rounds[0]:
@@ -98,6 +111,14 @@ def main():
             memory = max(round["peak_rss_mb"] or 0 for round in rounds)
             ratios = f"; {', '.join(ratios)}" if name in arguments.peer else ""
             print(f"{what} {name}: {times} s, median {median(name, what):.4f}{ratios}; {memory:.0f} MB", flush=True)
+    for name, rounds in results.items() if arguments.fusion else ():
+        # Of one adapter's speed: within a run, since all of its passes met the same neighbours.
+        for one, fused in [("logits_s", "fusion_s"), ("train_step_s", "fusion_train_step_s")]:
+            ratios = [round[one] / round[fused] for round in rounds if one in round and fused in round]
+            if ratios:
+                counted = rounds[0].get(f"counted_{one[:-2]}_ratio")
+                counted = f", counted {counted:.2f}" if counted else ""
+                print(f"{fused} {name}: {statistics.median(ratios):.2f} of one adapter's speed{counted}", flush=True)
 
 
 if __name__ == "__main__":

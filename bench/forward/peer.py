@@ -1,4 +1,4 @@
-"""Times one peer's forward pass, training step and many tasks, and prints one JSON line.
+"""Times one peer's forward pass, training step, many tasks and a fusion, and prints one JSON line.
 
 The peers are PyTorch (`adapters`) in f32 or bf16 autocast, and ONNX Runtime in f32 or with dynamically quantised 8-bit
 weights. Rows are random and full, or those of a file, sorted by length (with --unsorted in the file's order, as a plain
@@ -6,6 +6,7 @@ shuffled loader has them) and padded to the longest of each batch. Times are med
 
     python bench/forward/peer.py --system torch --dtype bf16 --model bert-base --batch 16 --length 128 --train
     python bench/forward/peer.py --system torch --model bert-base --train --adapterdrop 5 --tasks 8
+    python bench/forward/peer.py --system torch --dtype bf16 --model bert-base --train --fusion 8
     python bench/forward/peer.py --system onnxruntime --dtype int8 --model MODEL_DIR --input rte/dev.tsv --columns sentence1 sentence2
 
 It needs `pip install torch==2.15.0 adapters==1.3.0 onnxruntime onnx`.
@@ -21,7 +22,7 @@ import time
 
 import torch
 from adapters import BertAdapterModel, BnConfig
-from adapters.composition import Parallel
+from adapters.composition import Fuse, Parallel
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 SHAPES = {"bert-base": (12, 768), "bert-large": (24, 1024)}
@@ -76,7 +77,7 @@ def torch_times(arguments, config, batches):
                 model(input_ids=ids, attention_mask=mask, token_type_ids=types)
 
     times = {"forward_s": median_of(arguments.repeats, lambda: forward(base))}
-    if not arguments.train and not arguments.tasks:
+    if not arguments.train and not arguments.tasks and not arguments.fusion:
         return times
     del base
     model = BertAdapterModel(config) if random else BertAdapterModel.from_pretrained(arguments.model)
@@ -88,28 +89,41 @@ def torch_times(arguments, config, batches):
         model.add_adapter(name, config=bottleneck)
         model.add_classification_head(name, num_labels=2)
 
-    if arguments.train:
+    def run(active, heads):
+        model.set_active_adapters(active)
+        model.active_head = heads
+        forward(model)
+
+    if arguments.train or arguments.fusion:
         add("task")
-        times["train_step_s"] = step_seconds(arguments, config, model, batches, amp)
+    if arguments.train:
+        times["train_step_s"] = step_seconds(arguments, config, model, batches, amp, "task")
+    if arguments.fusion:
+        names = [f"member{k}" for k in range(arguments.fusion)]
+        for name in names:
+            add(name)
+        fusion = Fuse(*names)
+        model.add_adapter_fusion(fusion, "dynamic")
+        model.eval()
+        times["logits_s"] = median_of(arguments.repeats, lambda: run("task", "task"))
+        times["fusion_s"] = median_of(arguments.repeats, lambda: run(fusion, "task"))
+        if arguments.train:
+            model.active_head = "task"
+            times["fusion_train_step_s"] = step_seconds(arguments, config, model, batches, amp, fusion)
     if arguments.tasks:
         names = [f"task{k}" for k in range(arguments.tasks)]
         for name in names:
             add(name)
         model.eval()
-
-        def run(active, heads):
-            model.set_active_adapters(active)
-            model.active_head = heads
-            forward(model)
-
         times["tasks_s"] = median_of(arguments.repeats, lambda: run(Parallel(*names), names))
         times["one_by_one_s"] = median_of(arguments.repeats, lambda: [run(name, name) for name in names])
     return times
 
 
-def step_seconds(arguments, config, model, batches, amp):
-    """A training step; of robust training, the mean over the numbers of dropped layers."""
-    model.train_adapter("task")
+def step_seconds(arguments, config, model, batches, amp, trained):
+    """A training step of an adapter or a fusion; of robust training, the mean over the numbers of dropped layers."""
+    fused = isinstance(trained, Fuse)
+    model.train_adapter_fusion(trained) if fused else model.train_adapter(trained)
     model.train()
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-5)
 
@@ -122,10 +136,13 @@ def step_seconds(arguments, config, model, batches, amp):
             torch.nn.utils.clip_grad_norm_((p for p in model.parameters() if p.requires_grad), 1.0)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
+            if fused:
+                # As AdapterTrainer does: the penalty's gradient counts in the step that follows.
+                model.get_fusion_regularization_loss().backward()
 
     means = []
     for n in range(config.num_hidden_layers if arguments.adapterdrop == "robust" else 1):
-        model.set_active_adapters("task", skip_layers=list(range(n)))
+        model.set_active_adapters(trained, skip_layers=list(range(n)))
         means.append(median_of(arguments.repeats, epoch) / len(batches))
     return statistics.mean(means)
 
@@ -178,6 +195,7 @@ def main():
     parser.add_argument("--exports", help="a directory for ONNX files, which are made once")
     parser.add_argument("--train", action="store_true")
     parser.add_argument("--adapterdrop", default="none", help="none, a number of lowest layers without adapters, or robust")
+    parser.add_argument("--fusion", type=int, default=0, help="a fusion of so many adapters, beside one adapter")
     parser.add_argument("--tasks", type=int, default=0, help="adapters on every row: Parallel, and one by one")
     arguments = parser.parse_args()
     torch.manual_seed(0)

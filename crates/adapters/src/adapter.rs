@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use adaptkit_compute::{FrozenNorm, NormRef, NormTape, Parameter, Tensor, TrainedNorm, mix};
-use adaptkit_encoder::{BaseDropout, EndGradients, Place, Site, Sites, SubLayerEnd};
+use adaptkit_encoder::{BaseDropout, EndGradients, Place, RaggedBatch, Site, Sites, SubLayerEnd};
 
 use crate::bottleneck::{Bottleneck, End, EndNormBackward};
 use crate::fusion::Fusion;
@@ -101,6 +101,20 @@ impl Adapter {
     pub fn parameters(&self) -> usize {
         let norms = self.norms.values().map(|norm| 2 * norm.weight.value().columns());
         self.modules.iter().map(Module::parameters).sum::<usize>() + norms.sum::<usize>()
+    }
+
+    /// Additions and multiplications of the modules' products for a batch of an encoder of so many
+    /// layers, whose head reads the first tokens: of a pass without a backward, and of a training
+    /// step, forward and backward. Two for each multiply-add.
+    pub fn operations(&self, batch: &RaggedBatch, layers: usize) -> [f64; 2] {
+        let mut all = [0.0; 2];
+        for (place, module) in self.modules() {
+            let first = place.layer + 1 == layers && !module.needs_all_tokens();
+            let tokens = if first { batch.rows() } else { batch.tokens() };
+            let of_token = module.multiply_adds().map(|n| 2.0 * n as f64);
+            all.iter_mut().zip(of_token).for_each(|(sum, n)| *sum += tokens as f64 * n);
+        }
+        all
     }
 
     /// Calls `f` on each parameter with its place, the lowest of those that share it, and its name

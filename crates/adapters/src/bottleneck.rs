@@ -133,6 +133,13 @@ impl Bottleneck {
         2 * m * d + d + m + scaling + if gate.is_some() { d + 1 } else { 0 } + norms * 2 * d
     }
 
+    /// Multiply-adds of its two projections for a token: forward alone, and in training, where each
+    /// has a gradient of its weights and one of its input.
+    pub(crate) fn multiply_adds(&self) -> [usize; 2] {
+        let projections = 2 * self.down.inputs() * self.size();
+        [projections, 3 * projections]
+    }
+
     /// Calls `f` on each parameter with its name within the module.
     pub(crate) fn visit(&mut self, f: &mut dyn FnMut(&str, &mut Parameter)) {
         // The library puts a norm before the projection into the same sequence.

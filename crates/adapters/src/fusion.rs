@@ -12,6 +12,9 @@
 //! bias as one column more. So sₙ = eₙ·(Uₙᵀ·Kᵀq) + q·b_k and Σ pₙzₙ = Σ Uₙ(pₙeₙ): with the members'
 //! projections side by side, a token costs one product each with Q, Kᵀ and V and three thin ones.
 //!
+//! As the AdapterDrop paper draws it (Rücklé et al. 2021, Figure 3), the query reads x where a is
+//! LN(x + r), and each value is of zₙ + x: Σ pₙ·V(zₙ + x) = V·(Σ pₙzₙ + x), since Σ pₙ = 1.
+//!
 //! For inference all of it folds into thin matrices, computed once in double precision: sₙ =
 //! eₙ·(Gₙa + gₙ) with Gₙ = UₙᵀKᵀQ, and c = Σ (VUₙ)(pₙeₙ). The keys' bias adds the same to the scores
 //! of all members, which the soft-max undoes unless dropout strikes some of them.
@@ -20,15 +23,18 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use adaptkit_compute::{
-    Activation, Device, Dropout, FrozenLinear, Members, NormTape, Parameter, Precision, Tensor,
-    TrainedLinear,
+    Activation, Attended, AttendedGradients, Device, Dropout, FrozenLinear, Members, NormTape,
+    Parameter, Precision, Tensor, TrainedLinear,
 };
 use adaptkit_encoder::EndGradients;
 
 use crate::bottleneck::{End, EndNormBackward, Form, Input, Residual, input_gradients};
+use crate::config::FusionConfig;
 
 mod assembly;
 mod folding;
+#[cfg(test)]
+mod tests;
 
 /// The factor of the penalty ‖I − V‖², as in the library.
 const PENALTY: f64 = 0.01;
@@ -60,32 +66,49 @@ pub struct Fusion {
     form: Form,
     members: Members,
     activations: Vec<(Range<usize>, Activation)>,
+    /// Of products; f32 or bf16.
+    precision: Precision,
     /// All members' down-projections, [inner, d].
     down: FrozenLinear,
     /// [U₁ … Uₙ | u₁ … uₙ]: [d, outer], in the order of [`Members`].
     up: FrozenLinear,
-    /// The same, to fold.
+    /// Both once more, to fold.
+    down_weight: Vec<f32>,
+    down_bias: Vec<f32>,
     up_weight: Vec<f32>,
     attention: Attention,
     /// The share of scores that training drops.
     dropout: f32,
     /// Whether V is kept near the identity.
     regularised: bool,
+    /// Whether the query reads x in place of a.
+    query_reads_output: bool,
+    /// Whether values are of the outputs with what a bottleneck adds its own to.
+    values_with_residual: bool,
     folded: OnceLock<Folded>,
 }
 
 /// What inference uses.
 struct Folded {
-    /// G and g: [outer, d].
-    scores: FrozenLinear,
+    input: FoldedInput,
     /// VU, [d, outer]; U itself where there is no V.
     mixture: Option<FrozenLinear>,
+}
+
+/// The products that scores are taken of.
+enum FoldedInput {
+    /// All members' down-projections, and G and g, which read the same: [inner + outer, d].
+    Stacked(FrozenLinear),
+    /// G and g alone: [outer, d].
+    Scores(FrozenLinear),
 }
 
 /// What a fusion keeps for its backward pass.
 pub(crate) struct FusionTape {
     /// a: [tokens, d]
     input: Tensor,
+    /// What the query reads, where that is another: [tokens, d]
+    query_input: Option<Tensor>,
     normed_sum: Option<NormTape>,
     /// What the members' activations are taken of, and these: [tokens, inner].
     hidden: Tensor,
@@ -96,7 +119,7 @@ pub(crate) struct FusionTape {
     projected_query: Tensor,
     /// p: [tokens, members]
     weights: Tensor,
-    /// Σ pₙzₙ where there is a V: [tokens, d]
+    /// What V multiplies, where there is one: [tokens, d]
     mixture: Option<Tensor>,
     dropout: Dropout,
     end: Option<NormTape>,
@@ -109,20 +132,21 @@ struct Start {
 }
 
 impl Fusion {
-    /// A fusion of members, all wired as `form`.
+    /// A fusion of members, all wired as `form`, whose products are in `precision`.
     ///
     /// # Panics
     /// If there is no member, shapes do not fit, or `form` reads the sub-layer's input.
     fn new(
         device: &Device,
+        precision: Precision,
         form: Form,
         members: &[Member],
         attention: Attention,
         dropout: f32,
-        regularised: bool,
+        config: &FusionConfig,
     ) -> Fusion {
         assert!(!members.is_empty() && form.input != Input::SubLayerInput);
-        let d = attention.query.inputs();
+        let (d, has_value) = (attention.query.inputs(), attention.value.is_some());
         let columns = Members::of_sizes(members.iter().map(|member| member.down_bias.len()));
         let mut activations: Vec<(Range<usize>, Activation)> = Vec::new();
         let mut end = 0;
@@ -148,7 +172,7 @@ impl Fusion {
             up_weight.extend(members.iter().map(|member| member.up_bias[row]));
         }
         let linear = |weight: &[f32], bias: &[f32]| {
-            let mut layer = FrozenLinear::new(device, Precision::F32, weight, bias);
+            let mut layer = FrozenLinear::new(device, precision, weight, bias);
             layer.prepare_backward(weight);
             layer
         };
@@ -156,12 +180,17 @@ impl Fusion {
             form,
             members: columns,
             activations,
+            precision,
             down: linear(&down_weight, &down_bias),
             up: linear(&up_weight, &vec![0.0; d]),
+            down_weight,
+            down_bias,
             up_weight,
             attention,
             dropout,
-            regularised,
+            regularised: config.regularization,
+            query_reads_output: config.query_before_ln && form.input == Input::NormedSum,
+            values_with_residual: config.residual_before && has_value,
             folded: OnceLock::new(),
         }
     }
@@ -175,6 +204,17 @@ impl Fusion {
     pub fn parameters(&self) -> usize {
         let d = self.attention.query.inputs();
         2 * (d * d + d) + self.attention.value.as_ref().map_or(0, |_| d * d)
+    }
+
+    /// Multiply-adds of its products for a token: folded, and in training: Q, K and V forward, and
+    /// backward for their weights and their input, beside seven thin products.
+    pub(crate) fn multiply_adds(&self) -> [usize; 2] {
+        let d = self.attention.query.inputs();
+        let (inner, outer) = (self.members.inner(), self.members.outer());
+        let matrices = if self.attention.value.is_some() { 3 } else { 2 };
+        // Values with the residual need V itself.
+        let residual = if self.values_with_residual { d * d } else { 0 };
+        [d * (inner + 2 * outer) + residual, 3 * matrices * d * d + d * (2 * inner + 4 * outer)]
     }
 
     /// Calls `f` on each parameter with the library's name for it.
@@ -198,14 +238,23 @@ impl Fusion {
 
     /// Adds the gradient of 0.01·‖I − V‖² and returns it: 0 where there is none.
     pub(crate) fn add_penalty(&mut self) -> f64 {
-        let Some(value) = self.attention.value.as_mut().filter(|_| self.regularised) else {
-            return 0.0;
-        };
-        let mut d = value.weight.value().duplicate();
-        d.scale(0.0);
-        d.add_distance_from_identity(2.0 * PENALTY as f32, value.weight.value());
-        value.weight.gradient_mut().add_scaled(1.0, &d);
-        PENALTY * value.weight.value().squared_distance_from_identity()
+        match self.attention.value.as_mut().filter(|_| self.regularised) {
+            Some(value) => value.weight.add_distance_from_identity(PENALTY),
+            None => 0.0,
+        }
+    }
+
+    /// What the activations are taken of, and these: [tokens, inner].
+    fn activated(&self, input: &Tensor) -> (Tensor, Tensor) {
+        if let [(_, activation)] = self.activations[..]
+            && let (activated, Some(hidden)) = self.down.forward_activated(input, activation, true)
+        {
+            return (hidden, activated);
+        }
+        let hidden = self.down.forward(input);
+        let mut activated = hidden.duplicate();
+        activated.activate_columns(&self.activations);
+        (hidden, activated)
     }
 
     fn start(&self, end: &End<'_>, keep: bool) -> Start {
@@ -218,25 +267,37 @@ impl Fusion {
         }
     }
 
-    /// The result for the mixture c, and the tape of the norm at the end.
-    fn finish(
-        &self,
-        mut c: Tensor,
-        end: &End<'_>,
-        input: &Tensor,
-        keep: bool,
-    ) -> (Tensor, Option<NormTape>) {
+    /// to ← to + what a bottleneck adds its output to.
+    fn add_residual(&self, to: &mut Tensor, end: &End<'_>, input: &Tensor) {
         match self.form.residual {
-            Residual::Output => c.add_scaled(1.0, &end.x),
-            Residual::NormedSum => c.add_scaled(1.0, input),
+            Residual::Output => to.add_scaled(1.0, &end.x),
+            Residual::NormedSum => to.add_scaled(1.0, input),
             Residual::Sum => {
-                c.add_scaled(1.0, &end.x);
-                c.add_scaled(1.0, end.residual);
+                to.add_scaled(1.0, &end.x);
+                to.add_scaled(1.0, end.residual);
             }
         }
+    }
+
+    /// The result for a mixture that the residual was added to, and the tape of the norm at the end.
+    fn finish(&self, sum: Tensor, end: &End<'_>, keep: bool) -> (Tensor, Option<NormTape>) {
         match self.form.norm_at_end {
-            true => end.norm.forward(&c, Some(end.residual), keep),
-            false => (c, None),
+            true => end.norm.forward(&sum, Some(end.residual), keep),
+            false => (sum, None),
+        }
+    }
+
+    /// The attention and the mixture for inference.
+    fn attend(&self, folded: &Folded, end: &End<'_>, input: &Tensor) -> Attended {
+        let (members, up) = (&self.members, folded.mixture.as_ref().unwrap_or(&self.up));
+        match &folded.input {
+            FoldedInput::Stacked(linear) => {
+                linear.forward(input).attend_activated(&self.activations, members, up)
+            }
+            FoldedInput::Scores(linear) => {
+                let (_, activated) = self.activated(input);
+                activated.attend(&linear.forward(&end.x), None, Dropout::NONE, members, up)
+            }
         }
     }
 
@@ -245,13 +306,17 @@ impl Fusion {
         let start = self.start(&end, false);
         let input = start.normed.as_ref().unwrap_or(&end.x);
         let folded = self.folded.get_or_init(|| self.fold(input.device()));
-        let mut activated = self.down.forward(input);
-        activated.activate_columns(&self.activations);
-        let mut weights = activated.member_dots(&folded.scores.forward(input), &self.members);
-        weights.softmax_rows();
-        let mixed = activated.member_mixture(&weights, &self.members);
-        let c = folded.mixture.as_ref().unwrap_or(&self.up).forward(&mixed);
-        self.finish(c, &end, input, false).0
+        let Attended { mixed, .. } = self.attend(folded, &end, input);
+        let mut sum = folded.mixture.as_ref().unwrap_or(&self.up).forward_of(&mixed);
+        match self.attention.value.as_ref().filter(|_| self.values_with_residual) {
+            Some(value) => {
+                let mut residual = input.device().zeros(input.rows(), input.columns());
+                self.add_residual(&mut residual, &end, input);
+                sum.add_scaled(1.0, &value.forward_without_bias(&residual));
+            }
+            None => self.add_residual(&mut sum, &end, input),
+        }
+        self.finish(sum, &end, false).0
     }
 
     /// The same in training, with what the backward pass needs, if `keep`, and a dropout mask from
@@ -266,23 +331,32 @@ impl Fusion {
         let Attention { query, key, value } = &self.attention;
         let start = self.start(&end, keep);
         let input = start.normed.as_ref().unwrap_or(&end.x);
-        let hidden = self.down.forward(input);
-        let mut activated = hidden.duplicate();
-        activated.activate_columns(&self.activations);
-        let q = query.forward(input);
-        let projected_query = self.up.backward(&key.backward(&q));
-        let mut weights = activated.member_dots(&projected_query, &self.members);
-        weights.add_product_to_columns(&q, &key.bias);
-        weights.dropout(dropout);
-        weights.softmax_rows();
-        let mixture = self.up.forward(&activated.member_mixture(&weights, &self.members));
-        let (c, mixture) = match value {
+        let (hidden, activated) = self.activated(input);
+        let q = query.forward(if self.query_reads_output { &end.x } else { input });
+        let projected_query = self.up.backward_of(&key.backward_operand(&q));
+        // What is the same for all members counts only where dropout strikes some of them.
+        let shift = (dropout.probability > 0.0).then(|| q.row_products(&key.bias));
+        let Attended { weights, mixed } =
+            activated.attend(&projected_query, shift.as_ref(), dropout, &self.members, &self.up);
+        let mut mixture = self.up.forward_of(&mixed);
+        if self.values_with_residual {
+            self.add_residual(&mut mixture, &end, input);
+        }
+        let (mut sum, mixture) = match value {
             Some(value) => (value.forward_without_bias(&mixture), Some(mixture)),
             None => (mixture, None),
         };
-        let (out, end_tape) = self.finish(c, &end, input, keep);
+        if !self.values_with_residual {
+            self.add_residual(&mut sum, &end, input);
+        }
+        let (out, end_tape) = self.finish(sum, &end, keep);
+        let (input, query_input) = match start.normed {
+            Some(normed) => (normed, self.query_reads_output.then_some(end.x)),
+            None => (end.x, None),
+        };
         let tape = keep.then(|| FusionTape {
-            input: start.normed.unwrap_or(end.x),
+            input,
+            query_input,
             normed_sum: start.normed_sum,
             hidden,
             activated,
@@ -304,7 +378,7 @@ impl Fusion {
         d: Tensor,
         below: bool,
     ) -> Option<EndGradients> {
-        let FusionTape { input, normed_sum, hidden, activated, query: q, .. } = tape;
+        let FusionTape { input, query_input, normed_sum, hidden, activated, query: q, .. } = tape;
         let Attention { query, key, value } = &mut self.attention;
         let d_sum = match &tape.end {
             Some(end) => norm.backward(end, d),
@@ -316,27 +390,37 @@ impl Fusion {
         });
         // At eₙ through the mixture, but for the factor pₙ.
         let d_mixed = self.up.backward(through_value.as_ref().unwrap_or(&d_sum));
-        let mut d_scores = activated.member_dots(&d_mixed, &self.members);
-        d_scores.softmax_rows_backward(&tape.weights);
-        d_scores.dropout(tape.dropout);
+        let (members, weights) = (&self.members, &tape.weights);
+        let AttendedGradients { scores: d_scores, projected: d_projected } =
+            activated.attend_backward(&d_mixed, weights, tape.dropout, members, &self.up);
         // At Kᵀq.
-        let d_key_query = self.up.forward(&activated.member_mixture(&d_scores, &self.members));
+        let d_key_query = self.up.forward_of(&d_projected);
         key.add_weight_gradient(&d_key_query, &q);
         let mut d_query = key.forward_without_bias(&d_key_query);
-        d_scores.product_to_columns_backward(&q, &mut d_query, &mut key.bias);
-        query.add_gradients(&input, &d_query);
+        key.bias.gradient_mut();
+        if tape.dropout.probability > 0.0 {
+            d_scores.row_products_backward(&q, &mut d_query, &mut key.bias);
+        }
+        query.add_gradients(query_input.as_ref().unwrap_or(&input), &d_query);
         if !below && !norm.is_trained() {
             return None;
         }
         let add = |d_a: &mut Tensor| {
-            let mut d_hidden = hidden.device().zeros(hidden.rows(), hidden.columns());
-            d_hidden.add_member_scaled(&d_mixed, &tape.weights, &self.members);
-            d_hidden.add_member_scaled(&tape.projected_query, &d_scores, &self.members);
-            d_hidden.activate_columns_backward(&self.activations, &hidden);
-            self.down.backward_add(&d_hidden, d_a);
-            query.backward_add(&d_query, d_a);
+            let (mixture, scores) = ((&d_mixed, weights), (&tape.projected_query, &d_scores));
+            let d_hidden =
+                hidden.attended_backward(&self.activations, mixture, scores, members, &self.down);
+            self.down.backward_add_of(&d_hidden, d_a);
+            if query_input.is_none() {
+                query.backward_add(&d_query, d_a);
+            }
         };
-        let gradients = input_gradients(self.form, norm, normed_sum, d_sum, None, add);
+        let d_residual = through_value.filter(|_| self.values_with_residual);
+        let mut gradients = input_gradients(self.form, norm, normed_sum, d_sum, d_residual, add);
+        if query_input.is_some() {
+            // From here on x and r, which may have been added twice, have different gradients.
+            gradients.residual.get_or_insert_with(|| gradients.x.duplicate());
+            query.backward_add(&d_query, &mut gradients.x);
+        }
         below.then_some(gradients)
     }
 }

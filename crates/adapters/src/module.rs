@@ -29,6 +29,15 @@ impl Module {
         }
     }
 
+    /// Multiply-adds of its products for a token: in a pass without a backward, and in a step of
+    /// training, forward and backward.
+    pub fn multiply_adds(&self) -> [usize; 2] {
+        match self {
+            Module::Bottleneck(module) => module.multiply_adds(),
+            Module::Fusion(module) => module.multiply_adds(),
+        }
+    }
+
     /// The bottleneck, if it is one.
     pub fn bottleneck(&self) -> Option<&Bottleneck> {
         match self {

@@ -6,6 +6,7 @@
 
 mod base;
 mod ceilings;
+mod fusion;
 mod machine;
 mod passes;
 mod report;
@@ -24,6 +25,7 @@ use clap::Args;
 
 use self::base::Base;
 use self::ceilings::Ceilings;
+use self::fusion::FusionTimes;
 use self::machine::Machine;
 use self::passes::Passes;
 use self::report::{Report, Times};
@@ -75,6 +77,9 @@ pub(crate) struct Flags {
     /// Measure this many tasks on each row too, in one pass and one by one
     #[arg(long, value_name = "K")]
     tasks: Option<usize>,
+    /// Measure a fusion of this many such adapters too, beside the one
+    #[arg(long, value_name = "N")]
+    fusion: Option<usize>,
     /// How often each pass is timed; the median counts
     #[arg(long, value_name = "N", default_value_t = 5)]
     repeats: usize,
@@ -99,6 +104,9 @@ impl Cache {
 /// Tasks at most: adapters of a large encoder then fill a machine's memory.
 const MOST_TASKS: usize = 1000;
 
+/// Members of a fusion at most.
+const MOST_MEMBERS: usize = 100;
+
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut config = flags.check()?;
     let device = common.device()?;
@@ -121,12 +129,14 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     for seed in 0..count as u64 {
         tasks.add(task(seed)?);
     }
+    let members = flags.fusion.map(|members| fusion::model(&encoder, &config, &head, members));
+    let mut fused = members.transpose()?;
 
     common.note(format_args!("measuring the forward pass: {workload}; {device:?}, {precision}"));
     let mut ceilings = Ceilings::default();
     let passes = rounds.results(|| {
         ceilings.observe_arithmetic(&device);
-        Passes::measure(&encoder, &model, &tasks, &workload)
+        Passes::measure(&encoder, &model, &tasks, fused.as_ref(), &workload)
     })?;
     drop(tasks);
 
@@ -142,9 +152,10 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         cache: flags.cache,
         rounds: &rounds,
     };
-    let train_step_s = match robust {
-        None => steps.seconds(&mut model, None)?,
-        Some(drop) => steps.robust_seconds(&mut model, &drop)?,
+    let mut models: Vec<&mut TaskModel> = [&mut model].into_iter().chain(&mut fused).collect();
+    let step_s = match robust {
+        None => steps.seconds(&mut models, None)?,
+        Some(drop) => steps.robust_seconds(&mut models, &drop)?,
     };
     let peak_rss_mb = peak_memory_mb();
     ceilings.observe_memory(&device);
@@ -156,9 +167,14 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         tasks_s: flags.tasks.map(|_| median(passes.iter().map(|passes| passes.tasks_s))),
         one_by_one_s: flags.tasks.map(|_| median(passes.iter().map(|passes| passes.one_by_one_s))),
         prepare_backward_s,
-        train_step_s,
+        train_step_s: step_s[0],
         operations: Passes::operations(&passes),
     };
+    let fusion = fused.as_ref().map(|fused| FusionTimes {
+        fused,
+        logits_s: median(passes.iter().map(|passes| passes.fusion_s)),
+        train_step_s: step_s[1],
+    });
     let report = Report {
         flags,
         machine: Machine::read(),
@@ -167,6 +183,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         workload: &workload,
         ceilings,
         times,
+        fusion,
         peak_rss_mb,
     };
     common.messages().result(&report.json(), report.words())
@@ -187,6 +204,16 @@ impl Flags {
         }
         if let Some(tasks) = self.tasks.filter(|tasks| *tasks > MOST_TASKS) {
             let message = format!("--tasks is {tasks}, it must be at most {MOST_TASKS}");
+            return Err(CliError::usage(message));
+        }
+        if let Some(members) = self.fusion.filter(|n| !(2..=MOST_MEMBERS).contains(n)) {
+            let message =
+                format!("--fusion is {members}, a fusion has from 2 to {MOST_MEMBERS} members");
+            return Err(CliError::usage(message));
+        }
+        if self.fusion.is_some() && self.adapter == "parallel" {
+            let message =
+                "--fusion is not for --adapter parallel: members run behind their sub-layer";
             return Err(CliError::usage(message));
         }
         if self.cache == Cache::Warm && self.adapterdrop == AdapterDrop::None {

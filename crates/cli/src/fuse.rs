@@ -21,7 +21,8 @@ pub(crate) struct Flags {
     /// they are
     #[arg(long, value_name = "[NAME=]DIR", required = true, help_heading = "Fusion")]
     adapter: Vec<String>,
-    /// dynamic, with a value matrix (Pfeiffer et al. 2021), or static, without
+    /// dynamic, with a value matrix (Pfeiffer et al. 2021), static, without, or figure-3, with a query
+    /// from before the norm and values with the residual (Rücklé et al. 2021)
     #[arg(
         long,
         alias = "adapter-fusion-config",

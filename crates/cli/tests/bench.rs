@@ -102,6 +102,45 @@ fn dropped_layers_a_warm_cache_and_tasks_are_measured_and_named() {
 }
 
 #[test]
+fn a_fusion_is_measured_beside_the_adapter_and_counted() {
+    let model = tiny();
+    let shape = ["--model", &model, "--batch", "2", "--length", "6"];
+    assert!(json(&shape)["fusion"].is_null());
+    let cases: [(&[&str], u64); 4] = [
+        (&["--precision", "f32"], 2),
+        (&["--precision", "bf16", "--adapterdrop", "1"], 3),
+        (&["--adapterdrop", "robust", "--cache", "warm", "--reduction-factor", "8"], 2),
+        (&["--adapter", "houlsby"], 2),
+    ];
+    for (case, members) in cases {
+        let asked = members.to_string();
+        let found = json(&[&shape[..], case, &["--fusion", &asked]].concat());
+        let fusion = &found["fusion"];
+        assert_eq!(fusion["members"], members, "{case:?}");
+        for key in ["logits", "train_step"] {
+            let of = |name: &str| {
+                let value = fusion[name].as_f64().unwrap_or_else(|| panic!("{case:?}: {name}"));
+                assert!(value.is_finite() && value > 0.0, "{case:?}: {name} is {value}");
+                value
+            };
+            let one = found[format!("{key}_s")].as_f64().expect("a number");
+            let ratio = one / of(&format!("{key}_s"));
+            assert!((of(&format!("{key}_ratio")) / ratio - 1.0).abs() < 1e-9, "{case:?}: {key}");
+            assert!(of(&format!("counted_{key}_ratio")) < 1.0, "{case:?}: {key}");
+            assert!(of(&format!("share_of_{key}")) < 1.0, "{case:?}: {key}");
+        }
+        // 3·d·N·(m + 1), but for the down-projection's bias.
+        let d = found["hidden_size"].as_u64().expect("a number");
+        let m = if case.contains(&"8") { d / 8 } else { d / 16 };
+        let count = d * members * (3 * m + 2);
+        assert_eq!(fusion["multiply_adds"], count, "{case:?}");
+        assert_eq!(fusion["training_multiply_adds"], 9 * d * d + d * members * (6 * m + 4));
+    }
+    let run = bench(&[&shape[..], &["--fusion", "2", "--repeats", "1"]].concat());
+    assert!(text(&run.stdout).contains("fusion of 2"), "{}", text(&run.stdout));
+}
+
+#[test]
 fn rows_of_a_file_go_through_the_tokenizer() {
     let folder = tempfile::tempdir().expect("a folder");
     let write = |name: &str, text: &str| -> String {
@@ -142,7 +181,7 @@ fn what_cannot_be_measured_is_refused() {
     std::fs::write(&empty, "").expect("a file");
     let absent = at("absent.txt");
     let model = tiny();
-    let cases: [(&[&str], i32, &str); 18] = [
+    let cases: [(&[&str], i32, &str); 21] = [
         (&[], 2, "--model"),
         (&["--model", &model, "--batch", "0"], 2, "--batch is 0"),
         (&["--model", &model, "--length", "0"], 2, "--length is 0"),
@@ -161,6 +200,9 @@ fn what_cannot_be_measured_is_refused() {
         (&["--model", &model, "--cache", "cold"], 2, "'cold'"),
         (&["--model", &model, "--tasks", "0"], 2, "--tasks is 0"),
         (&["--model", &model, "--tasks", "1001"], 2, "--tasks is 1001, it must be at most 1000"),
+        (&["--model", &model, "--fusion", "1"], 2, "--fusion is 1, a fusion has from 2"),
+        (&["--model", &model, "--fusion", "101"], 2, "to 100 members"),
+        (&["--model", &model, "--fusion", "2", "--adapter", "parallel"], 2, "--adapter parallel"),
         (&["--model", &model, "--input", &absent], 1, "absent.txt"),
         (&["--model", &model, "--input", &empty], 1, "empty.txt"),
         (&["--model", &model, "--input", &empty, "--length", "3"], 2, "--length"),

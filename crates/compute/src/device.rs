@@ -91,6 +91,15 @@ impl Device {
         self.run(|| items.into_par_iter().with_max_len(1).map(f).collect())
     }
 
+    /// left [rows, depth] · right [depth, columns] in double precision, of numbers that are not on the
+    /// device: for what is computed once, and then rounded.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    pub fn product_in_double(&self, left: &[f64], right: &[f64], columns: usize) -> Vec<f64> {
+        self.run(|| adaptkit_kernels::double::product(self.0.isa, left, right, columns))
+    }
+
     /// Threads that operations run on.
     pub fn threads(&self) -> usize {
         self.0.pool.current_num_threads()

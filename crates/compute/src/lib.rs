@@ -19,11 +19,12 @@ mod operand;
 mod rows;
 mod slab;
 mod tensor;
+mod trained;
 
 pub use adaptkit_kernels::Activation;
 pub use adaptkit_kernels::Precision;
 pub use adaptkit_kernels::elementwise::Dropout;
-pub use adaptkit_kernels::mixture::Members;
+pub use adaptkit_kernels::mixture::{ColumnActivations, Members};
 pub use adaptkit_kernels::optimiser::AdamW;
 pub use adaptkit_kernels::random::{Random, mix};
 pub use attention::{Heads, Queries, RelativeBias};
@@ -33,11 +34,12 @@ pub use bottleneck::{
 };
 pub use device::Device;
 pub use error::ComputeError;
-pub use linear::{FrozenLinear, Parameter, TrainedLinear};
+pub use linear::{FrozenLinear, Parameter};
 pub use loss::{sigmoid, softmax};
-pub use mixture::ColumnActivations;
+pub use mixture::{Attended, AttendedGradients};
 pub use norm::{FrozenNorm, NormRef, NormTape, TrainedNorm};
 pub use operand::Operand;
 pub use rows::{EmbeddingTable, RowOffsets, TableSource};
 pub use slab::{BottleneckSlab, SlabBottleneck};
 pub use tensor::Tensor;
+pub use trained::TrainedLinear;

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use adaptkit_kernels::Precision;
-use adaptkit_kernels::elementwise;
 use adaptkit_kernels::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product, ProductPair};
 use adaptkit_kernels::matrix::{Left, NumbersMut, TiledEpilogue, TiledOutput, TiledProduct};
 use adaptkit_kernels::optimiser::{self, AdamW, Moments};
@@ -12,7 +11,7 @@ use crate::operand::{self, Storage};
 use crate::{Activation, Device, Operand, Projection, Tensor};
 
 /// out ← epilogue(left·right + bias), or out + left·right.
-fn product(
+pub(crate) fn product(
     device: &Device,
     left: MatrixRef<'_>,
     right: &PackedMatrix,
@@ -28,7 +27,7 @@ fn product(
 }
 
 /// x·right + bias through an activation, and what came before it if `keep`.
-fn activated(
+pub(crate) fn activated(
     x: &Tensor,
     right: &PackedMatrix,
     bias: Option<&[f32]>,
@@ -47,7 +46,7 @@ fn activated(
     (out, kept)
 }
 
-fn matrix(x: &Tensor) -> MatrixRef<'_> {
+pub(crate) fn matrix(x: &Tensor) -> MatrixRef<'_> {
     MatrixRef::row_major(x.values(), x.shape())
 }
 
@@ -74,7 +73,8 @@ impl FrozenLinear {
     ) -> FrozenLinear {
         let shape = [bias.len(), weight.len() / bias.len().max(1)];
         let weight = MatrixRef::row_major(weight, shape);
-        let forward = PackedMatrix::pack(device.0.isa, precision, weight.transposed());
+        let pack = || PackedMatrix::pack(device.0.isa, precision, weight.transposed());
+        let forward = device.run(pack);
         let (device, bias) = (device.clone(), bias.to_vec());
         FrozenLinear { device, forward, backward: None, bias, backward_products: AtomicU64::new(0) }
     }
@@ -87,7 +87,8 @@ impl FrozenLinear {
         let weight = MatrixRef::row_major(weight, [self.outputs(), self.inputs()]);
         let precision = self.precision();
         assert!(precision != Precision::Int8, "back-propagation through 8-bit integers");
-        self.backward = Some(PackedMatrix::pack(self.device.0.isa, precision, weight));
+        let pack = || PackedMatrix::pack(self.device.0.isa, precision, weight);
+        self.backward = Some(self.device.run(pack));
     }
 
     /// Whether the backward pass can go through.
@@ -249,6 +250,19 @@ impl FrozenLinear {
         out
     }
 
+    /// The same for an operand d.
+    ///
+    /// # Panics
+    /// As [`FrozenLinear::backward_add`].
+    pub fn backward_of(&self, d: &Operand) -> Tensor {
+        let Storage::Full(full) = &d.0 else {
+            let mut out = self.device.uninitialised(d.rows(), self.inputs());
+            self.tiled_to(d.left(), self.transposed(), None, &mut out, false);
+            return out;
+        };
+        self.backward(full)
+    }
+
     /// d·W [rows, inputs], for d [rows, outputs] at y, for products and attention alone to read.
     ///
     /// # Panics
@@ -281,7 +295,11 @@ impl FrozenLinear {
         out
     }
 
-    /// The right matrix of a backward product, which is counted.
+    /// For numbers that are written whole and that this layer reads, forward or backward.
+    pub(crate) fn operand_for(&self, rows: usize, columns: usize) -> Operand {
+        Operand::uninitialised(&self.device, rows, columns, self.forward.is_tiled())
+    }
+
     fn transposed(&self) -> &PackedMatrix {
         self.backward_products.fetch_add(1, Ordering::Relaxed);
         self.backward.as_ref().expect("a frozen layer that back-propagation was not prepared for")
@@ -371,7 +389,9 @@ impl Parameter {
 
     /// Σ gradient², zero where there is none.
     pub fn squared_gradient_norm(&self) -> f64 {
-        self.gradient.as_ref().map_or(0.0, |g| optimiser::sum_of_squares(g.values()))
+        self.gradient.as_ref().map_or(0.0, |g| {
+            g.device().run(|| optimiser::sum_of_squares(g.device().0.isa, g.values()))
+        })
     }
 
     /// One step of AdamW (number `step`, from 1) with the gradient scaled by `clip`.
@@ -385,135 +405,19 @@ impl Parameter {
         clip: f32,
         [first, second]: [&mut Tensor; 2],
     ) {
-        let isa = self.value.device().0.isa;
+        let device = self.value.device().clone();
         let gradient = self.gradient.as_ref().expect("a parameter that is being trained");
-        adamw.step(
-            isa,
-            step,
-            clip,
-            Moments {
-                parameter: self.value.values_mut(),
-                gradient: gradient.values(),
-                first: first.values_mut(),
-                second: second.values_mut(),
-            },
-        );
-    }
-}
-
-/// A trained linear layer: its parameters, and their packed forms, renewed after each update.
-pub struct TrainedLinear {
-    /// [outputs, inputs]
-    pub weight: Parameter,
-    /// [1, outputs]
-    pub bias: Parameter,
-    forward: PackedMatrix,
-    backward: PackedMatrix,
-}
-
-impl TrainedLinear {
-    /// A layer of `weight` [outputs, inputs] and `bias` [1, outputs].
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    pub fn new(weight: Tensor, bias: Tensor) -> TrainedLinear {
-        assert_eq!(bias.shape(), [1, weight.rows()]);
-        let isa = weight.device().0.isa;
-        let mut layer = TrainedLinear {
-            weight: Parameter::new(weight),
-            bias: Parameter::new(bias),
-            forward: PackedMatrix::empty(isa),
-            backward: PackedMatrix::empty(isa),
+        let moments = Moments {
+            parameter: self.value.values_mut(),
+            gradient: gradient.values(),
+            first: first.values_mut(),
+            second: second.values_mut(),
         };
-        layer.repack();
-        layer
+        device.run(|| adamw.step(device.0.isa, step, clip, moments));
     }
 
-    /// Renews the packed forms after a change of the weight.
-    pub fn repack(&mut self) {
-        let weight = matrix(self.weight.value());
-        self.forward.repack(weight.transposed());
-        self.backward.repack(weight);
-    }
-
-    /// Columns of x.
-    pub fn inputs(&self) -> usize {
-        self.weight.value().columns()
-    }
-
-    /// Columns of y.
-    pub fn outputs(&self) -> usize {
-        self.weight.value().rows()
-    }
-
-    /// The layer as a bottleneck's projection.
-    pub fn projection(&self) -> Projection<'_> {
-        let bias = self.bias.value().values();
-        Projection { forward: &self.forward, backward: Some(&self.backward), bias }
-    }
-
-    /// y [rows, outputs] for x [rows, inputs].
-    pub fn forward(&self, x: &Tensor) -> Tensor {
-        let device = x.device();
-        let mut out = device.uninitialised(x.rows(), self.outputs());
-        let bias = Some(self.bias.value().values());
-        product(device, matrix(x), &self.forward, bias, Epilogue::None, &mut out, false);
-        out
-    }
-
-    /// x·Wᵀ [rows, outputs], without the bias.
-    pub fn forward_without_bias(&self, x: &Tensor) -> Tensor {
-        let mut out = x.device().uninitialised(x.rows(), self.outputs());
-        product(x.device(), matrix(x), &self.forward, None, Epilogue::None, &mut out, false);
-        out
-    }
-
-    /// f(y) [rows, outputs], and y itself if `keep`.
-    pub fn forward_activated(
-        &self,
-        x: &Tensor,
-        activation: Activation,
-        keep: bool,
-    ) -> (Tensor, Option<Tensor>) {
-        activated(x, &self.forward, Some(self.bias.value().values()), activation, keep)
-    }
-
-    /// Adds the gradients of weight and bias, for x [rows, inputs] and d [rows, outputs] at y.
-    pub fn add_gradients(&mut self, x: &Tensor, d: &Tensor) {
-        let device = x.device();
-        device.run(|| {
-            elementwise::add_column_sums(d.values(), self.bias.gradient_mut().values_mut());
-        });
-        self.add_weight_gradient(x, d);
-    }
-
-    /// Adds the gradient of the weight alone.
-    pub fn add_weight_gradient(&mut self, x: &Tensor, d: &Tensor) {
-        let device = x.device();
-        let x = PackedMatrix::pack(device.0.isa, Precision::F32, matrix(x));
-        let to = self.weight.gradient_mut();
-        product(device, matrix(d).transposed(), &x, None, Epilogue::None, to, true);
-    }
-
-    /// d·W [rows, inputs], for d [rows, outputs] at y.
-    pub fn backward(&self, d: &Tensor) -> Tensor {
-        self.backward_through(d, Epilogue::None)
-    }
-
-    /// (d·W)·f′(z), for the activation that made this layer's input from `z` [rows, inputs].
-    pub fn backward_activated(&self, d: &Tensor, activation: Activation, z: &Tensor) -> Tensor {
-        self.backward_through(d, Epilogue::ActivationBackward(activation, z.values()))
-    }
-
-    /// d_x ← d_x + d·W.
-    pub fn backward_add(&self, d: &Tensor, d_x: &mut Tensor) {
-        let right = &self.backward;
-        product(d.device(), matrix(d), right, None, Epilogue::None, d_x, true);
-    }
-
-    fn backward_through(&self, d: &Tensor, epilogue: Epilogue<'_>) -> Tensor {
-        let mut out = d.device().uninitialised(d.rows(), self.inputs());
-        product(d.device(), matrix(d), &self.backward, None, epilogue, &mut out, false);
-        out
+    /// The value, and the gradient if there is one, at once.
+    pub(crate) fn parts(&mut self) -> (&Tensor, &mut Tensor) {
+        (&self.value, self.gradient.as_mut().expect("a parameter that is being trained"))
     }
 }

@@ -1,15 +1,28 @@
 //! The mixture of a fusion's members, token by token; see [`adaptkit_kernels::mixture`].
 
-use std::ops::Range;
-
-use adaptkit_kernels::activation::{activate, activation_backward};
+use adaptkit_kernels::activation::activate;
 use adaptkit_kernels::elementwise;
-use adaptkit_kernels::mixture::{self, Members};
+use adaptkit_kernels::mixture::{
+    Attend, AttendBackward, BottleneckGradient, ColumnActivations, Members, Strided,
+};
 
-use crate::{Activation, Parameter, Tensor};
+use crate::{Dropout, FrozenLinear, Operand, Parameter, Tensor};
 
-/// Activations of ranges of columns, which cover all of them.
-pub type ColumnActivations = [(Range<usize>, Activation)];
+/// What a token takes of each member, and the mixture of their bottlenecks.
+pub struct Attended {
+    /// p: [tokens, members]
+    pub weights: Tensor,
+    /// pₙaₙ, and pₙ for the bias: [tokens, outer]
+    pub mixed: Operand,
+}
+
+/// What [`Tensor::attend_backward`] gives.
+pub struct AttendedGradients {
+    /// At the scores: [tokens, members]
+    pub scores: Tensor,
+    /// At what multiplied the bottlenecks: [tokens, outer]
+    pub projected: Operand,
+}
 
 impl Tensor {
     /// self [tokens, columns] ← f(self), with an f for each range of columns.
@@ -18,143 +31,199 @@ impl Tensor {
     /// If a range lies outside.
     pub fn activate_columns(&mut self, activations: &ColumnActivations) {
         let (device, columns) = (self.device().clone(), self.columns());
-        let (isa, values) = (device.0.isa, self.values_mut());
-        if let [(_, activation)] = activations {
-            return device.run(|| activate(isa, *activation, values));
-        }
-        for row in values.chunks_exact_mut(columns.max(1)) {
+        let isa = device.0.isa;
+        for row in self.values_mut().chunks_exact_mut(columns.max(1)) {
             for (range, activation) in activations {
                 activate(isa, *activation, &mut row[range.clone()]);
             }
         }
     }
 
-    /// self ← self·f′(z), for the activations whose input was `z`.
-    ///
-    /// # Panics
-    /// If the shapes differ or a range lies outside.
-    pub fn activate_columns_backward(&mut self, activations: &ColumnActivations, z: &Tensor) {
-        assert_eq!(self.shape(), z.shape());
-        if let [(_, activation)] = activations {
-            return self.activation_backward(*activation, z);
-        }
-        let (isa, columns) = (self.device().0.isa, self.columns().max(1));
-        let rows = self.values_mut().chunks_exact_mut(columns);
-        for (d, z) in rows.zip(z.values().chunks_exact(columns)) {
-            for (range, activation) in activations {
-                activation_backward(isa, *activation, &z[range.clone()], &mut d[range.clone()]);
-            }
-        }
-    }
-
-    /// For self [tokens, inner] and w [tokens, outer]: each member's product [tokens, members].
+    /// For self [tokens, inner + outer], the bottlenecks before their activations and what multiplies
+    /// them, the attention to the members, and their mixture for `next` to read.
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub fn member_dots(&self, w: &Tensor, members: &Members) -> Tensor {
-        assert_eq!(self.rows(), w.rows());
-        let mut out = self.device().uninitialised(self.rows(), members.count());
-        members.dots(self.values(), w.values(), out.values_mut());
-        out
-    }
-
-    /// For self [tokens, inner]: each member's columns, and 1 for its bias, times its factor
-    /// [tokens, members]: [tokens, outer].
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    pub fn member_mixture(&self, factors: &Tensor, members: &Members) -> Tensor {
-        assert_eq!(self.rows(), factors.rows());
-        let mut out = self.device().uninitialised(self.rows(), members.outer());
-        members.mix(self.values(), factors.values(), out.values_mut());
-        out
-    }
-
-    /// self [tokens, inner] ← self + each member's columns of w [tokens, outer] times its factor
-    /// [tokens, members].
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    pub fn add_member_scaled(&mut self, w: &Tensor, factors: &Tensor, members: &Members) {
-        assert!(self.rows() == w.rows() && w.rows() == factors.rows());
-        members.add_scaled(w.values(), factors.values(), self.values_mut());
-    }
-
-    /// self [rows, width] ← the soft-max of each row.
-    pub fn softmax_rows(&mut self) {
-        let width = self.columns();
-        mixture::softmax_rows(self.values_mut(), width);
-    }
-
-    /// self, the gradient at the result p of [`Tensor::softmax_rows`], ← the gradient before it.
-    ///
-    /// # Panics
-    /// If the shapes differ.
-    pub fn softmax_rows_backward(&mut self, p: &Tensor) {
-        assert_eq!(self.shape(), p.shape());
-        mixture::softmax_rows_backward(p.values(), self.values_mut(), p.columns());
-    }
-
-    /// self [rows, width] ← self + x·vector in every column, for x [rows, n] and a vector [1, n].
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    pub fn add_product_to_columns(&mut self, x: &Tensor, vector: &Parameter) {
-        let vector = vector.value();
-        assert!(self.rows() == x.rows() && vector.shape() == [1, x.columns()]);
-        let width = self.columns();
-        let rows = self.values_mut().chunks_exact_mut(width);
-        for (to, x) in rows.zip(x.values().chunks_exact(vector.columns())) {
-            let mut product = [0.0];
-            elementwise::row_dots(x, vector.values(), x.len(), &mut product);
-            to.iter_mut().for_each(|to| *to += product[0]);
-        }
-    }
-
-    /// The backward of [`Tensor::add_product_to_columns`], for self the gradient at its result:
-    /// adds to those at `x`, `d_x`, and at the vector.
-    ///
-    /// # Panics
-    /// If the shapes do not fit.
-    pub fn product_to_columns_backward(
+    pub fn attend_activated(
         &self,
-        x: &Tensor,
-        d_x: &mut Tensor,
-        vector: &mut Parameter,
-    ) {
-        assert!(self.rows() == x.rows() && x.shape() == d_x.shape());
-        let isa = x.device().0.isa;
-        let width = x.columns();
-        let mut d_vector = x.device().zeros(1, width);
-        let rows = self.values().chunks_exact(self.columns());
-        let pairs = x.values().chunks_exact(width).zip(d_x.values_mut().chunks_exact_mut(width));
-        for (d, (x, d_x)) in rows.zip(pairs) {
-            let sum: f32 = d.iter().sum();
-            elementwise::add_scaled(isa, d_x, sum, vector.value().values());
-            elementwise::add_scaled(isa, d_vector.values_mut(), sum, x);
-        }
-        vector.gradient_mut().add_scaled(1.0, &d_vector);
+        activations: &ColumnActivations,
+        members: &Members,
+        next: &FrozenLinear,
+    ) -> Attended {
+        let inner = members.inner();
+        assert_eq!(self.columns(), inner + members.outer());
+        let bottlenecks = rows_of(self);
+        let projected = Strided {
+            data: &bottlenecks.data[inner.min(bottlenecks.data.len())..],
+            stride: self.columns(),
+        };
+        let activations = Some(activations);
+        let parts = (bottlenecks, activations, projected);
+        attend(self, parts, None, Dropout::NONE, members, next)
     }
 
-    /// Σ (self − I)² of a square matrix.
+    /// The same for the activated bottlenecks [tokens, inner] and what multiplies them, `projected`
+    /// [tokens, outer], in training: a shift [tokens, 1] is added to a token's scores, and dropout
+    /// strikes them, before the soft-max.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn attend(
+        &self,
+        projected: &Tensor,
+        shift: Option<&Tensor>,
+        dropout: Dropout,
+        members: &Members,
+        next: &FrozenLinear,
+    ) -> Attended {
+        assert_eq!(self.shape(), [projected.rows(), members.inner()]);
+        assert_eq!(projected.columns(), members.outer());
+        let parts = (rows_of(self), None, rows_of(projected));
+        attend(self, parts, shift, dropout, members, next)
+    }
+
+    /// The backward of [`Tensor::attend`] for self the bottlenecks, `weights` its result and `d_mixed`
+    /// [tokens, outer] the gradient at the mixture.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn attend_backward(
+        &self,
+        d_mixed: &Tensor,
+        weights: &Tensor,
+        dropout: Dropout,
+        members: &Members,
+        next: &FrozenLinear,
+    ) -> AttendedGradients {
+        assert_eq!(self.shape(), [d_mixed.rows(), members.inner()]);
+        assert_eq!(d_mixed.columns(), members.outer());
+        assert_eq!(weights.shape(), [self.rows(), members.count()]);
+        let device = self.device();
+        let mut scores = device.uninitialised(self.rows(), members.count());
+        let mut projected = next.operand_for(self.rows(), members.outer());
+        let backward = AttendBackward {
+            members,
+            bottlenecks: rows_of(self),
+            d_mixed: rows_of(d_mixed),
+            weights: weights.values(),
+            dropout,
+            d_scores: scores.values_mut(),
+            mixed: projected.numbers_mut(),
+        };
+        device.run(|| backward.run(device.0.isa));
+        AttendedGradients { scores, projected }
+    }
+
+    /// The gradient before the activations, for self [tokens, inner] what these were taken of, from the
+    /// gradient at the mixture, what multiplied the bottlenecks, and the gradient at the scores.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn attended_backward(
+        &self,
+        activations: &ColumnActivations,
+        (d_mixed, weights): (&Tensor, &Tensor),
+        (projected, d_scores): (&Tensor, &Tensor),
+        members: &Members,
+        next: &FrozenLinear,
+    ) -> Operand {
+        let device = self.device();
+        assert_eq!(self.columns(), members.inner());
+        for by in [d_mixed, projected] {
+            assert_eq!(by.shape(), [self.rows(), members.outer()]);
+        }
+        let mut out = next.operand_for(self.rows(), members.inner());
+        let gradient = BottleneckGradient {
+            members,
+            activations,
+            d_mixed: rows_of(d_mixed),
+            weights: weights.values(),
+            projected: rows_of(projected),
+            d_scores: d_scores.values(),
+            hidden: rows_of(self),
+            out: out.numbers_mut(),
+        };
+        device.run(|| gradient.run(device.0.isa));
+        out
+    }
+
+    /// self·vector [rows, 1], for self [rows, n] and a vector [1, n].
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn row_products(&self, vector: &Parameter) -> Tensor {
+        let (device, vector) = (self.device(), vector.value());
+        assert_eq!(vector.shape(), [1, self.columns()]);
+        let mut out = device.uninitialised(self.rows(), 1);
+        let to = out.values_mut();
+        device.run(|| {
+            elementwise::row_products(device.0.isa, self.values(), vector.values(), to);
+        });
+        out
+    }
+
+    /// The backward of a [`Tensor::row_products`] that is added to each of a row's numbers, for self
+    /// [rows, width] the gradient at those: adds to those at `x`, `d_x` [rows, n], and at the vector.
+    ///
+    /// # Panics
+    /// If the shapes do not fit.
+    pub fn row_products_backward(&self, x: &Tensor, d_x: &mut Tensor, vector: &mut Parameter) {
+        assert!(self.rows() == x.rows() && x.shape() == d_x.shape());
+        let device = x.device();
+        let isa = device.0.isa;
+        let rows = self.values().chunks_exact(self.columns().max(1));
+        let sums: Vec<f32> = rows.map(|row| row.iter().sum()).collect();
+        device.run(|| {
+            elementwise::add_outer(isa, d_x.values_mut(), &sums, vector.value().values());
+            let to = vector.gradient_mut().values_mut();
+            elementwise::add_scaled_column_sums(isa, x.values(), &sums, to);
+        });
+    }
+}
+
+impl Parameter {
+    /// For a square matrix, adds the gradient of factor·‖I − self‖² and returns that.
     ///
     /// # Panics
     /// If it is not square.
-    pub fn squared_distance_from_identity(&self) -> f64 {
-        assert_eq!(self.rows(), self.columns());
-        let (n, values) = (self.rows(), self.values());
-        let element = |i: usize| f64::from(values[i]) - f64::from(u8::from(i / n == i % n));
-        (0..n * n).map(|i| element(i).powi(2)).sum()
+    pub fn add_distance_from_identity(&mut self, factor: f64) -> f64 {
+        let n = self.value().rows();
+        assert_eq!(n, self.value().columns());
+        self.gradient_mut();
+        let (value, gradient) = self.parts();
+        let device = value.device().clone();
+        let (isa, scale, to) = (device.0.isa, (2.0 * factor) as f32, gradient.values_mut());
+        let add = || elementwise::add_distance_from_identity(isa, to, scale, value.values(), n);
+        factor * device.run(add)
     }
+}
 
-    /// self ← self + scale·(x − I), for square matrices.
-    ///
-    /// # Panics
-    /// If the shapes differ or are not square.
-    pub fn add_distance_from_identity(&mut self, scale: f32, x: &Tensor) {
-        assert_eq!(self.rows(), self.columns());
-        self.add_scaled(scale, x);
-        let columns = self.columns();
-        self.values_mut().iter_mut().step_by(columns + 1).for_each(|to| *to -= scale);
-    }
+fn rows_of(x: &Tensor) -> Strided<'_> {
+    Strided { data: x.values(), stride: x.columns() }
+}
+
+fn attend(
+    x: &Tensor,
+    parts: (Strided<'_>, Option<&ColumnActivations>, Strided<'_>),
+    shift: Option<&Tensor>,
+    dropout: Dropout,
+    members: &Members,
+    next: &FrozenLinear,
+) -> Attended {
+    let device = x.device();
+    let (bottlenecks, activations, projected) = parts;
+    let mut weights = device.uninitialised(x.rows(), members.count());
+    let mut mixed = next.operand_for(x.rows(), members.outer());
+    let attend = Attend {
+        members,
+        bottlenecks,
+        activations,
+        projected,
+        shift: shift.map(Tensor::values),
+        dropout,
+        weights: weights.values_mut(),
+        mixed: mixed.numbers_mut(),
+    };
+    device.run(|| attend.run(device.0.isa));
+    Attended { weights, mixed }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use adaptkit_compute::{Dropout, FrozenLinear, Precision, Queries};
 
 use crate::layer::Layer;
-use crate::{Empty, Encoder, RaggedBatch, Readout};
+use crate::{Empty, Encoder, Place, RaggedBatch, Readout, Site};
 
 /// What an operation of all layers took together, and the work it did.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,12 +29,20 @@ struct Size {
     tokens: f64,
     /// Σ length²: the scores of a head.
     squares: f64,
+    rows: f64,
 }
 
 impl Size {
     fn of(batch: &RaggedBatch) -> Size {
         let lengths = batch.offsets.as_slice().windows(2).map(|w| (w[1] - w[0]) as f64);
-        Size { tokens: batch.tokens() as f64, squares: lengths.map(|n| n * n).sum() }
+        let (tokens, rows) = (batch.tokens() as f64, batch.rows() as f64);
+        Size { tokens, squares: lengths.map(|n| n * n).sum(), rows }
+    }
+
+    /// What asks in a layer of which only the first tokens' results are wanted: each row's first
+    /// token, and of scores one query's.
+    fn first_tokens(self) -> Size {
+        Size { tokens: self.rows, squares: self.tokens, ..self }
     }
 }
 
@@ -46,6 +54,39 @@ impl Encoder {
         let size = Size::of(batch);
         let projection = self.embeddings.projection.as_ref().map_or(0.0, |p| product(p, size));
         projection + self.layers.iter().map(|layer| layer_operations(layer, size)).sum::<f64>()
+    }
+
+    /// The same of a pass to the first token of each row, which is all that the last layer computes.
+    pub fn first_token_operations(&self, batch: &RaggedBatch) -> f64 {
+        let size = Size::of(batch);
+        let all = self.forward_operations(batch);
+        all - self
+            .layers
+            .last()
+            .map_or(0.0, |layer| layer_operations(layer, size) - last_layer_operations(layer, size))
+    }
+
+    /// Additions and multiplications of the encoder's own in back-propagation from the first tokens
+    /// down to the end of the sub-layer `lowest`: each product's once more, and the five of
+    /// attention, whose scores are computed again.
+    pub fn backward_operations(&self, batch: &RaggedBatch, lowest: Place) -> f64 {
+        let size = Size::of(batch);
+        let above = self.layers.iter().enumerate().skip(lowest.layer);
+        let of_layer = |(index, layer): (usize, &Layer)| {
+            let last = index + 1 == self.layers.len();
+            let ends = if last { size.first_tokens() } else { size };
+            let feed_forward = product(&layer.up, ends) + product(&layer.down, ends);
+            let scores = attention(layer, ends);
+            let before = product(&layer.attention_output, ends)
+                + product(&layer.query_key_value, size)
+                + 2.5 * scores;
+            match (index == lowest.layer, lowest.site) {
+                (true, Site::Output) => 0.0,
+                (true, Site::Attention) => feed_forward,
+                (false, _) => feed_forward + before,
+            }
+        };
+        above.map(of_layer).sum()
     }
 
     /// Each operation of a forward pass over all tokens of a batch, run on its own through all
@@ -147,6 +188,14 @@ fn layer_operations(layer: &Layer, size: Size) -> f64 {
     parts.iter().map(|part| product(part, size)).sum::<f64>() + attention(layer, size)
 }
 
+/// Of the last layer, where only the first tokens' results are wanted.
+fn last_layer_operations(layer: &Layer, size: Size) -> f64 {
+    let first = size.first_tokens();
+    let ends = [&layer.attention_output, &layer.up, &layer.down];
+    let ends = ends.iter().map(|part| product(part, first)).sum::<f64>();
+    product(&layer.query_key_value, size) + ends + attention(layer, first)
+}
+
 fn timed(
     name: &'static str,
     precision: Option<Precision>,
@@ -180,6 +229,20 @@ mod tests {
             let tokens = batch.tokens() as f64;
             let want = layers * (tokens * token + 4.0 * squares * d as f64);
             assert_eq!(encoder.forward_operations(&batch), want, "{lengths:?}");
+            // The last layer: Q, K and V of all, then a token of each row and its scores.
+            let (rows, ends) = (lengths.len() as f64, 2.0 * (d * d + 2 * d * wide) as f64);
+            let qkv = 2.0 * (3 * d * d) as f64 * tokens;
+            let last = |scores: f64| qkv + ends * rows + scores * tokens * d as f64;
+            let below = want / layers * (layers - 1.0);
+            assert_eq!(encoder.first_token_operations(&batch), below + last(4.0), "{lengths:?}");
+            let inner = layers - 2.0;
+            let more = 6.0 * squares * d as f64;
+            for (site, lowest) in [(Site::Output, 0.0), (Site::Attention, 4.0 * (d * wide) as f64)]
+            {
+                let want = inner * (want / layers + more) + last(10.0) + lowest * tokens;
+                let found = encoder.backward_operations(&batch, Place::new(0, site));
+                assert_eq!(found, want, "{lengths:?}, {site:?}");
+            }
 
             let operations = encoder.time_operations(&batch);
             let (layers, parts) = operations.split_last().expect("operations");

@@ -190,9 +190,10 @@ pub fn activation_backward(isa: Isa, activation: Activation, x: &[f32], d: &mut 
     }
 }
 
-struct Forward<'a> {
-    activation: Activation,
-    x: &'a mut [f32],
+/// x ← f(x).
+pub(crate) struct Forward<'a> {
+    pub(crate) activation: Activation,
+    pub(crate) x: &'a mut [f32],
 }
 
 impl Kernel for Forward<'_> {
@@ -214,10 +215,11 @@ impl Kernel for Forward<'_> {
     }
 }
 
-struct Backward<'a> {
-    activation: Activation,
-    x: &'a [f32],
-    d: &'a mut [f32],
+/// d ← d·f′(x).
+pub(crate) struct Backward<'a> {
+    pub(crate) activation: Activation,
+    pub(crate) x: &'a [f32],
+    pub(crate) d: &'a mut [f32],
 }
 
 impl Kernel for Backward<'_> {

@@ -14,6 +14,7 @@ use crate::elementwise::Dropout;
 use crate::isa::Isa;
 use crate::matrix::{MatrixRef, PackedMatrix, Product};
 use crate::parallel::{self, Shared, even_parts};
+use crate::precision::Precision;
 use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
 
@@ -266,7 +267,7 @@ impl Attention<'_> {
             SCRATCH.with_borrow_mut(|scratch| {
                 let mut packed = match scratch.packed.take() {
                     Some(packed) if packed[0].isa() == isa => packed,
-                    _ => [PackedMatrix::empty(isa), PackedMatrix::empty(isa)],
+                    _ => [(); 2].map(|()| PackedMatrix::empty(isa, Precision::F32)),
                 };
                 f(scratch, &mut packed, queries, keys, head);
                 scratch.packed = Some(packed);

@@ -1,6 +1,7 @@
 //! Sums, row copies and dropout.
 
 use crate::isa::Isa;
+use crate::optimiser::Squares;
 use crate::parallel::{self, Shared};
 use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
@@ -197,4 +198,128 @@ pub fn row_dots(a: &[f32], b: &[f32], width: usize, out: &mut [f32]) {
         let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
         *out = products.sum::<f64>() as f32;
     }
+}
+
+/// out `[rows]` ← Σ x·vector for each row of x [rows, width].
+///
+/// # Panics
+/// If x is not so many rows of the vector's length.
+pub fn row_products(isa: Isa, x: &[f32], vector: &[f32], out: &mut [f32]) {
+    let width = vector.len();
+    assert_eq!(x.len(), width * out.len());
+    let rows = parallel::rows_per_task(out.len(), width);
+    let len = out.len();
+    let out = Shared::new(out);
+    parallel::for_each(len.div_ceil(rows), |task| {
+        let part = task * rows..len.min((task + 1) * rows);
+        let x = &x[part.start * width..part.end * width];
+        // SAFETY: tasks have rows of their own.
+        dispatch(isa, RowProducts { x, vector, out: unsafe { out.part(part) } });
+    });
+}
+
+struct RowProducts<'a> {
+    x: &'a [f32],
+    vector: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl Kernel for RowProducts<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let width = self.vector.len();
+        for (x, out) in self.x.chunks_exact(width).zip(self.out) {
+            let mut sum = s.splat(0.0);
+            for (x, y) in x.chunks(S::LANES).zip(self.vector.chunks(S::LANES)) {
+                // SAFETY: both chunks hold the same count of at most LANES numbers.
+                unsafe {
+                    sum = match x.len() == S::LANES {
+                        true => s.mul_add(s.load(x.as_ptr()), s.load(y.as_ptr()), sum),
+                        false => {
+                            let y = s.load_part(y.as_ptr(), x.len());
+                            s.mul_add(s.load_part(x.as_ptr(), x.len()), y, sum)
+                        }
+                    };
+                }
+            }
+            *out = s.sum(sum);
+        }
+    }
+}
+
+/// to [rows, width] ← to + factors·vector, an outer product.
+///
+/// # Panics
+/// If `to` is not so many rows of the vector's length.
+pub fn add_outer(isa: Isa, to: &mut [f32], factors: &[f32], vector: &[f32]) {
+    let width = vector.len();
+    assert_eq!(to.len(), width * factors.len());
+    let rows = parallel::rows_per_task(factors.len(), width);
+    let to = Shared::new(to);
+    parallel::for_each(factors.len().div_ceil(rows), |task| {
+        let part = task * rows..factors.len().min((task + 1) * rows);
+        // SAFETY: tasks have rows of their own.
+        let to = unsafe { to.part(part.start * width..part.end * width) };
+        for (to, factor) in to.chunks_exact_mut(width).zip(&factors[part]) {
+            dispatch(isa, AddScaled { to, scale: *factor, x: vector });
+        }
+    });
+}
+
+/// sums `[width]` ← sums + Σ factor·row over the rows of x [rows, width], in order.
+///
+/// # Panics
+/// If x has another number of rows.
+pub fn add_scaled_column_sums(isa: Isa, x: &[f32], factors: &[f32], sums: &mut [f32]) {
+    let width = sums.len();
+    assert_eq!(x.len(), width * factors.len());
+    const COLUMNS: usize = 128;
+    let shared = Shared::new(sums);
+    parallel::for_each(width.div_ceil(COLUMNS), |task| {
+        let columns = task * COLUMNS..width.min((task + 1) * COLUMNS);
+        // Sixteen rows at a time in f32, their sums in f64.
+        let mut totals = [0.0f64; COLUMNS];
+        for (rows, factors) in x.chunks(16 * width).zip(factors.chunks(16)) {
+            let mut block = [0.0f32; COLUMNS];
+            let block = &mut block[..columns.len()];
+            for (row, factor) in rows.chunks_exact(width).zip(factors) {
+                let x = &row[columns.clone()];
+                dispatch(isa, AddScaled { to: &mut *block, scale: *factor, x });
+            }
+            totals.iter_mut().zip(block).for_each(|(total, x)| *total += f64::from(*x));
+        }
+        // SAFETY: tasks have disjoint columns.
+        let sums = unsafe { shared.part(columns) };
+        sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total as f32);
+    });
+}
+
+/// to ← to + scale·(x − I), and Σ (x − I)², for square matrices [n, n].
+///
+/// # Panics
+/// If the lengths are not n².
+pub fn add_distance_from_identity(
+    isa: Isa,
+    to: &mut [f32],
+    scale: f32,
+    x: &[f32],
+    n: usize,
+) -> f64 {
+    assert!(to.len() == n * n && x.len() == n * n);
+    let mut sums = vec![0.0; n];
+    let (to, shared) = (Shared::new(to), Shared::new(&mut sums));
+    let rows = parallel::rows_per_task(n, n);
+    parallel::for_each(n.div_ceil(rows), |task| {
+        for row in task * rows..n.min((task + 1) * rows) {
+            // SAFETY: tasks have rows of their own.
+            let (to, sum) = unsafe { (to.part(row * n..(row + 1) * n), shared.part(row..row + 1)) };
+            let x = &x[row * n..(row + 1) * n];
+            dispatch(isa, AddScaled { to: &mut *to, scale, x });
+            to[row] -= scale;
+            let beside = [&x[..row], &x[row + 1..]].map(|x| dispatch(isa, Squares(x)));
+            sum[0] = beside[0] + beside[1] + (f64::from(x[row]) - 1.0).powi(2);
+        }
+    });
+    sums.iter().sum()
 }

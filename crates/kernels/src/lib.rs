@@ -14,6 +14,7 @@ pub mod activation;
 mod arch;
 pub mod attention;
 pub mod bottleneck;
+pub mod double;
 pub mod elementary;
 pub mod elementwise;
 mod isa;

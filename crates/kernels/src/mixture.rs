@@ -1,9 +1,21 @@
 //! The mixture of a fusion's members in the dimensions of their bottlenecks (AdapterFusion,
 //! Pfeiffer et al. 2021).
 //!
-//! All members' bottlenecks stand side by side in one matrix [rows, inner], and what multiplies
-//! them in another [rows, outer], which has one column more for each member behind all others: the
-//! one that belongs to the bias of its up-projection, whose factor is 1.
+//! All members' bottlenecks stand side by side in one matrix a [rows, inner], and what multiplies
+//! them in another w [rows, outer], which has one column more for each member behind all others: the
+//! one that belongs to the bias of its up-projection, whose factor is 1. A row goes through all at
+//! once, so that nothing but the weights and the mixture is written.
+
+use std::ops::Range;
+
+use crate::activation::{self, Activation};
+use crate::elementary;
+use crate::elementwise::Dropout;
+use crate::isa::Isa;
+use crate::matrix::NumbersMut;
+use crate::matrix::format::{Format, TiledBf16};
+use crate::parallel::{self, Shared, even_parts};
+use crate::simd::{Kernel, NativeTiles, Simd, dispatch};
 
 /// The columns of the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,103 +51,459 @@ impl Members {
         self.inner() + self.count()
     }
 
-    fn rows<'a>(&self, x: &'a [f32], width: usize) -> std::slice::ChunksExact<'a, f32> {
-        assert!(x.len().is_multiple_of(width), "whole rows of {width}");
-        x.chunks_exact(width)
+    fn columns(&self, n: usize) -> Range<usize> {
+        self.bounds[n]..self.bounds[n + 1]
     }
+}
 
-    /// out [rows, members]: for each member the sum of a·w over its columns, and w at its bias; for
-    /// a [rows, inner] and w [rows, outer].
-    ///
+/// Rows of numbers, `stride` apart, to be read.
+#[derive(Clone, Copy)]
+pub struct Strided<'a> {
+    /// The first row's first number, and all that follow.
+    pub data: &'a [f32],
+    /// Numbers from one row to the next.
+    pub stride: usize,
+}
+
+impl<'a> Strided<'a> {
+    fn row(self, row: usize, width: usize) -> &'a [f32] {
+        &self.data[row * self.stride..][..width]
+    }
+}
+
+/// Activations of ranges of columns, which cover all of them.
+pub type ColumnActivations = [(Range<usize>, Activation)];
+
+/// What each row makes of the members: p [rows, members] = softmax(dropout(s)), where sₙ is the shift and
+/// aₙ·wₙ and w at the bias; and pₙaₙ, and pₙ for the bias: [rows, outer].
+pub struct Attend<'a> {
+    /// Their columns.
+    pub members: &'a Members,
+    /// [rows, inner]
+    pub bottlenecks: Strided<'a>,
+    /// What is still to be done to the bottlenecks.
+    pub activations: Option<&'a ColumnActivations>,
+    /// w: [rows, outer]
+    pub projected: Strided<'a>,
+    /// What is added to all scores of a row: `[rows]`.
+    pub shift: Option<&'a [f32]>,
+    /// Of scores.
+    pub dropout: Dropout,
+    /// p: [rows, members]
+    pub weights: &'a mut [f32],
+    /// [rows, outer]
+    pub mixed: NumbersMut<'a>,
+}
+
+/// The gradient at the scores of [`Attend`], d [rows, members], for w′ [rows, outer] the gradient at its
+/// mixture; and dₙaₙ, and dₙ for the bias: [rows, outer], the gradient at w.
+pub struct AttendBackward<'a> {
+    /// Their columns.
+    pub members: &'a Members,
+    /// a, activated: [rows, inner]
+    pub bottlenecks: Strided<'a>,
+    /// w′: [rows, outer]
+    pub d_mixed: Strided<'a>,
+    /// p: [rows, members]
+    pub weights: &'a [f32],
+    /// That of the forward pass.
+    pub dropout: Dropout,
+    /// d: [rows, members]
+    pub d_scores: &'a mut [f32],
+    /// [rows, outer]
+    pub mixed: NumbersMut<'a>,
+}
+
+/// The gradient before the bottlenecks' activations: (pₙw′ₙ + dₙwₙ)·f′(z), [rows, inner].
+pub struct BottleneckGradient<'a> {
+    /// Their columns.
+    pub members: &'a Members,
+    /// What the activations were taken of.
+    pub activations: &'a ColumnActivations,
+    /// w′: [rows, outer]
+    pub d_mixed: Strided<'a>,
+    /// p: [rows, members]
+    pub weights: &'a [f32],
+    /// w: [rows, outer]
+    pub projected: Strided<'a>,
+    /// d: [rows, members]
+    pub d_scores: &'a [f32],
+    /// z: [rows, inner]
+    pub hidden: Strided<'a>,
+    /// [rows, inner]
+    pub out: NumbersMut<'a>,
+}
+
+impl Attend<'_> {
     /// # Panics
-    /// If the lengths do not fit.
-    pub fn dots(&self, a: &[f32], w: &[f32], out: &mut [f32]) {
-        assert_eq!(out.len() * self.outer(), w.len() * self.count());
-        assert_eq!(a.len() * self.outer(), w.len() * self.inner());
-        let rows = self.rows(a, self.inner()).zip(self.rows(w, self.outer()));
-        for ((a, w), out) in rows.zip(out.chunks_exact_mut(self.count())) {
-            for (n, out) in out.iter_mut().enumerate() {
-                let columns = self.bounds[n]..self.bounds[n + 1];
-                *out = dot(&a[columns.clone()], &w[columns]) + w[self.inner() + n];
+    /// If lengths do not fit.
+    pub fn run(self, isa: Isa) {
+        let count = self.members.count();
+        let rows = self.weights.len() / count.max(1);
+        assert_eq!(self.weights.len(), rows * count, "weights of members");
+        assert!(self.shift.is_none_or(|shift| shift.len() == rows), "a shift for each row");
+        let mixed = RowsOut::new(self.mixed, rows, self.members.outer());
+        let weights = Shared::new(self.weights);
+        let task = AttendRows {
+            members: self.members,
+            bottlenecks: self.bottlenecks,
+            activations: self.activations,
+            projected: self.projected,
+            shift: self.shift,
+            dropout: self.dropout,
+            weights,
+            mixed,
+            rows: 0..0,
+        };
+        in_parts(isa, rows, 2 * self.members.outer(), mixed, |rows| AttendRows {
+            rows,
+            ..task.clone()
+        });
+    }
+}
+
+impl AttendBackward<'_> {
+    /// # Panics
+    /// If lengths do not fit.
+    pub fn run(self, isa: Isa) {
+        let count = self.members.count();
+        let rows = self.weights.len() / count.max(1);
+        assert!(self.weights.len() == rows * count && self.d_scores.len() == rows * count);
+        let mixed = RowsOut::new(self.mixed, rows, self.members.outer());
+        let task = BackwardRows {
+            members: self.members,
+            bottlenecks: self.bottlenecks,
+            d_mixed: self.d_mixed,
+            weights: self.weights,
+            dropout: self.dropout,
+            d_scores: Shared::new(self.d_scores),
+            mixed,
+            rows: 0..0,
+        };
+        in_parts(isa, rows, 2 * self.members.outer(), mixed, |rows| BackwardRows {
+            rows,
+            ..task.clone()
+        });
+    }
+}
+
+impl BottleneckGradient<'_> {
+    /// # Panics
+    /// If lengths do not fit.
+    pub fn run(self, isa: Isa) {
+        let count = self.members.count();
+        let rows = self.weights.len() / count.max(1);
+        assert!(self.weights.len() == rows * count && self.d_scores.len() == rows * count);
+        let out = RowsOut::new(self.out, rows, self.members.inner());
+        let task = GradientRows {
+            members: self.members,
+            activations: self.activations,
+            d_mixed: self.d_mixed,
+            weights: self.weights,
+            projected: self.projected,
+            d_scores: self.d_scores,
+            hidden: self.hidden,
+            out,
+            rows: 0..0,
+        };
+        in_parts(isa, rows, 2 * self.members.outer(), out, |rows| GradientRows {
+            rows,
+            ..task.clone()
+        });
+    }
+}
+
+/// Runs the kernel that `of` makes for each part of the rows, over the pool.
+fn in_parts<K: Kernel<Output = ()>>(
+    isa: Isa,
+    rows: usize,
+    width: usize,
+    out: RowsOut,
+    of: impl Fn(Range<usize>) -> K + Sync + Send,
+) {
+    let tasks = rows.div_ceil(parallel::rows_per_task(rows, width));
+    let parts: Vec<_> = even_parts(rows, tasks).collect();
+    let native = NativeTiles::of(isa).filter(|_| matches!(out, RowsOut::Rounded { .. }));
+    parallel::for_each(parts.len(), |part| {
+        let kernel = of(parts[part].clone());
+        match native {
+            Some(tiles) => tiles.run(kernel),
+            None => dispatch(isa, kernel),
+        }
+    });
+}
+
+/// Rows that tasks write, each its own.
+#[derive(Clone, Copy)]
+enum RowsOut {
+    Full { start: *mut f32, width: usize },
+    Rounded { start: *mut u32, words: usize },
+}
+
+// SAFETY: each task writes its own rows.
+unsafe impl Send for RowsOut {}
+// SAFETY: as above.
+unsafe impl Sync for RowsOut {}
+
+impl RowsOut {
+    fn new(out: NumbersMut<'_>, rows: usize, width: usize) -> RowsOut {
+        match out {
+            NumbersMut::Full(data) => {
+                assert_eq!(data.len(), rows * width, "[{rows}, {width}]");
+                RowsOut::Full { start: data.as_mut_ptr(), width }
+            }
+            NumbersMut::Rounded(out) => {
+                assert_eq!([out.layout.rows, out.layout.columns], [rows, width], "rows of bf16");
+                let words = 16 * out.layout.lines_in_a_row();
+                RowsOut::Rounded { start: out.start.cast(), words }
             }
         }
     }
 
-    /// out [rows, outer]: the columns of each member in a [rows, inner], and 1 for its bias, times
-    /// its factor [rows, members].
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn mix(&self, a: &[f32], factors: &[f32], out: &mut [f32]) {
-        assert_eq!(factors.len() * self.outer(), out.len() * self.count());
-        assert_eq!(a.len() * self.outer(), out.len() * self.inner());
-        let rows = self.rows(a, self.inner()).zip(self.rows(factors, self.count()));
-        for ((a, factors), out) in rows.zip(out.chunks_exact_mut(self.outer())) {
-            let (inner, biases) = out.split_at_mut(self.inner());
-            biases.copy_from_slice(factors);
-            for (n, factor) in factors.iter().enumerate() {
-                let columns = self.bounds[n]..self.bounds[n + 1];
-                let pairs = inner[columns.clone()].iter_mut().zip(&a[columns]);
-                pairs.for_each(|(out, a)| *out = factor * a);
-            }
-        }
-    }
-
-    /// out [rows, inner] ← out + the columns of each member in w [rows, outer] times its factor
-    /// [rows, members]: the gradient at a of [`Members::dots`] and [`Members::mix`].
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn add_scaled(&self, w: &[f32], factors: &[f32], out: &mut [f32]) {
-        assert_eq!(factors.len() * self.outer(), w.len() * self.count());
-        assert_eq!(out.len() * self.outer(), w.len() * self.inner());
-        let rows = self.rows(w, self.outer()).zip(self.rows(factors, self.count()));
-        for ((w, factors), out) in rows.zip(out.chunks_exact_mut(self.inner())) {
-            for (n, factor) in factors.iter().enumerate() {
-                let columns = self.bounds[n]..self.bounds[n + 1];
-                let pairs = out[columns.clone()].iter_mut().zip(&w[columns]);
-                pairs.for_each(|(out, w)| *out += factor * w);
+    /// # Safety
+    /// The row must be one of the matrix, of which no other task writes it, and `numbers` as wide.
+    #[inline(always)]
+    unsafe fn write<S: Simd>(self, s: S, row: usize, numbers: &[f32]) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                RowsOut::Full { start, width } => {
+                    let to = std::slice::from_raw_parts_mut(start.add(row * width), width);
+                    to.copy_from_slice(numbers);
+                }
+                RowsOut::Rounded { start, words } => {
+                    let to = std::slice::from_raw_parts_mut(start.add(row * words), words);
+                    TiledBf16::left_words(s, numbers, to);
+                }
             }
         }
     }
 }
 
-/// Σ a·b in eight partial sums.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (parts_a, parts_b) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = parts_a.remainder().iter().zip(parts_b.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in parts_a.zip(parts_b) {
-        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-            *sum += a * b;
+#[derive(Clone)]
+struct AttendRows<'a> {
+    members: &'a Members,
+    bottlenecks: Strided<'a>,
+    activations: Option<&'a ColumnActivations>,
+    projected: Strided<'a>,
+    shift: Option<&'a [f32]>,
+    dropout: Dropout,
+    weights: Shared<'a, f32>,
+    mixed: RowsOut,
+    rows: Range<usize>,
+}
+
+impl Kernel for AttendRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (members, count) = (self.members, self.members.count());
+        let mut activated = vec![0.0; members.inner()];
+        let mut mixed = vec![0.0; members.outer()];
+        let mut scores = vec![f32::NEG_INFINITY; count.next_multiple_of(S::LANES)];
+        for row in self.rows {
+            let mut a = self.bottlenecks.row(row, members.inner());
+            if let Some(activations) = self.activations {
+                activated.copy_from_slice(a);
+                for (range, activation) in activations {
+                    let x = &mut activated[range.clone()];
+                    activation::Forward { activation: *activation, x }.run(s);
+                }
+                a = &activated;
+            }
+            let w = self.projected.row(row, members.outer());
+            dots(s, members, a, w, &mut scores);
+            if let Some(shift) = self.shift {
+                for score in &mut scores[..count] {
+                    *score += shift[row];
+                }
+            }
+            if self.dropout.probability > 0.0 {
+                self.dropout.apply_serial(&mut scores[..count], row * count);
+            }
+            softmax(s, &mut scores);
+            // SAFETY: rows are this task's alone.
+            unsafe { self.weights.part(row * count..(row + 1) * count) }
+                .copy_from_slice(&scores[..count]);
+            mix(s, members, a, &scores, &mut mixed);
+            // SAFETY: as above.
+            unsafe { self.mixed.write(s, row, &mixed) };
+            scores[count..].fill(f32::NEG_INFINITY);
         }
     }
-    sums.iter().sum::<f32>() + rest
 }
 
-/// The soft-max of each row of x [rows, width], in place.
-///
-/// # Panics
-/// If x is not a whole number of rows.
-pub fn softmax_rows(x: &mut [f32], width: usize) {
-    assert!(width > 0 && x.len().is_multiple_of(width));
-    for row in x.chunks_exact_mut(width) {
-        let largest = row.iter().fold(f32::NEG_INFINITY, |a, x| a.max(*x));
-        row.iter_mut().for_each(|x| *x = (*x - largest).exp());
-        let sum: f32 = row.iter().sum();
-        row.iter_mut().for_each(|x| *x /= sum);
+#[derive(Clone)]
+struct BackwardRows<'a> {
+    members: &'a Members,
+    bottlenecks: Strided<'a>,
+    d_mixed: Strided<'a>,
+    weights: &'a [f32],
+    dropout: Dropout,
+    d_scores: Shared<'a, f32>,
+    mixed: RowsOut,
+    rows: Range<usize>,
+}
+
+impl Kernel for BackwardRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (members, count) = (self.members, self.members.count());
+        let mut mixed = vec![0.0; members.outer()];
+        for row in self.rows {
+            let a = self.bottlenecks.row(row, members.inner());
+            let p = &self.weights[row * count..(row + 1) * count];
+            // SAFETY: rows are this task's alone.
+            let d = unsafe { self.d_scores.part(row * count..(row + 1) * count) };
+            dots(s, members, a, self.d_mixed.row(row, members.outer()), d);
+            let mut mean = 0.0;
+            for (p, d) in p.iter().zip(&*d) {
+                mean += p * d;
+            }
+            for (p, d) in p.iter().zip(&mut *d) {
+                *d = p * (*d - mean);
+            }
+            if self.dropout.probability > 0.0 {
+                self.dropout.apply_serial(d, row * count);
+            }
+            mix(s, members, a, d, &mut mixed);
+            // SAFETY: as above.
+            unsafe { self.mixed.write(s, row, &mixed) };
+        }
     }
 }
 
-/// d ← p·(d − Σ p·d) in each row [rows, width]: the backward of a soft-max with result p.
-///
-/// # Panics
-/// If the lengths do not fit.
-pub fn softmax_rows_backward(p: &[f32], d: &mut [f32], width: usize) {
-    assert!(width > 0 && p.len() == d.len() && p.len().is_multiple_of(width));
-    for (p, d) in p.chunks_exact(width).zip(d.chunks_exact_mut(width)) {
-        let mean: f32 = p.iter().zip(&*d).map(|(p, d)| p * d).sum();
-        d.iter_mut().zip(p).for_each(|(d, p)| *d = p * (*d - mean));
+#[derive(Clone)]
+struct GradientRows<'a> {
+    members: &'a Members,
+    activations: &'a ColumnActivations,
+    d_mixed: Strided<'a>,
+    weights: &'a [f32],
+    projected: Strided<'a>,
+    d_scores: &'a [f32],
+    hidden: Strided<'a>,
+    out: RowsOut,
+    rows: Range<usize>,
+}
+
+impl Kernel for GradientRows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (members, count) = (self.members, self.members.count());
+        let mut sum = vec![0.0; members.inner()];
+        for row in self.rows {
+            let [d_mixed, projected] =
+                [self.d_mixed, self.projected].map(|of| of.row(row, members.inner()));
+            for n in 0..count {
+                let (p, d) = (self.weights[row * count + n], self.d_scores[row * count + n]);
+                let columns = members.columns(n);
+                let parts = [&d_mixed[columns.clone()], &projected[columns.clone()]];
+                weighted_sum(s, [p, d], parts, &mut sum[columns]);
+            }
+            let z = self.hidden.row(row, members.inner());
+            for (range, activation) in self.activations {
+                let (x, d) = (&z[range.clone()], &mut sum[range.clone()]);
+                if *activation != Activation::Identity {
+                    activation::Backward { activation: *activation, x, d }.run(s);
+                }
+            }
+            // SAFETY: rows are this task's alone.
+            unsafe { self.out.write(s, row, &sum) };
+        }
+    }
+}
+
+/// out[n] ← aₙ·wₙ and w at the bias, for each member.
+#[inline(always)]
+fn dots<S: Simd>(s: S, members: &Members, a: &[f32], w: &[f32], out: &mut [f32]) {
+    let (w, biases) = w.split_at(members.inner());
+    for (n, bias) in biases.iter().enumerate() {
+        let columns = members.columns(n);
+        let (a, w) = (&a[columns.clone()], &w[columns]);
+        let mut sum = s.splat(0.0);
+        let whole = a.len() / S::LANES * S::LANES;
+        // SAFETY: both slices hold as many numbers as are read.
+        unsafe {
+            for i in (0..whole).step_by(S::LANES) {
+                sum = s.mul_add(s.load(a.as_ptr().add(i)), s.load(w.as_ptr().add(i)), sum);
+            }
+            if whole < a.len() {
+                let rest = a.len() - whole;
+                let (a, w) = (a.as_ptr().add(whole), w.as_ptr().add(whole));
+                sum = s.mul_add(s.load_part(a, rest), s.load_part(w, rest), sum);
+            }
+        }
+        out[n] = s.sum(sum) + bias;
+    }
+}
+
+/// out ← the columns of each member in a, and 1 for its bias, times its factor.
+#[inline(always)]
+fn mix<S: Simd>(s: S, members: &Members, a: &[f32], factors: &[f32], out: &mut [f32]) {
+    let (inner, biases) = out.split_at_mut(members.inner());
+    biases.copy_from_slice(&factors[..members.count()]);
+    for (n, factor) in factors[..members.count()].iter().enumerate() {
+        let columns = members.columns(n);
+        let (a, out) = (&a[columns.clone()], &mut inner[columns]);
+        let factor = s.splat(*factor);
+        for (a, out) in a.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
+            // SAFETY: both chunks hold the same count of at most LANES numbers.
+            unsafe {
+                match a.len() == S::LANES {
+                    true => s.store(out.as_mut_ptr(), s.mul(factor, s.load(a.as_ptr()))),
+                    false => {
+                        let x = s.mul(factor, s.load_part(a.as_ptr(), a.len()));
+                        s.store_part(out.as_mut_ptr(), x, a.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// out ← f₀·x₀ + f₁·x₁.
+#[inline(always)]
+fn weighted_sum<S: Simd>(s: S, factors: [f32; 2], [x, y]: [&[f32]; 2], out: &mut [f32]) {
+    let [f, g] = [s.splat(factors[0]), s.splat(factors[1])];
+    let parts = x.chunks(S::LANES).zip(y.chunks(S::LANES)).zip(out.chunks_mut(S::LANES));
+    for ((x, y), out) in parts {
+        let n = out.len();
+        // SAFETY: all three chunks hold n ≤ LANES numbers.
+        unsafe {
+            if n == S::LANES {
+                let sum = s.mul_add(f, s.load(x.as_ptr()), s.mul(g, s.load(y.as_ptr())));
+                s.store(out.as_mut_ptr(), sum);
+            } else {
+                let y = s.mul(g, s.load_part(y.as_ptr(), n));
+                let sum = s.mul_add(f, s.load_part(x.as_ptr(), n), y);
+                s.store_part(out.as_mut_ptr(), sum, n);
+            }
+        }
+    }
+}
+
+/// x ← its soft-max; whole vectors, filled up with −∞.
+#[inline(always)]
+fn softmax<S: Simd>(s: S, x: &mut [f32]) {
+    // SAFETY: chunks of LANES numbers.
+    unsafe {
+        let mut largest = s.splat(f32::NEG_INFINITY);
+        for x in x.chunks_exact(S::LANES) {
+            largest = s.max(largest, s.load(x.as_ptr()));
+        }
+        let largest = s.splat(s.largest(largest));
+        let mut sum = s.splat(0.0);
+        for x in x.chunks_exact_mut(S::LANES) {
+            let e = elementary::exp(s, s.sub(s.load(x.as_ptr()), largest));
+            sum = s.add(sum, e);
+            s.store(x.as_mut_ptr(), e);
+        }
+        let sum = s.splat(s.sum(sum));
+        for x in x.chunks_exact_mut(S::LANES) {
+            s.store(x.as_mut_ptr(), s.div(s.load(x.as_ptr()), sum));
+        }
     }
 }
 
@@ -143,54 +511,146 @@ pub fn softmax_rows_backward(p: &[f32], d: &mut [f32], width: usize) {
 mod tests {
     use super::*;
 
-    /// Members of 1, 10 and 2 columns against sums written out.
+    /// Members of 1, 37 and 2 columns, in numbers whose sums are exact.
+    fn members() -> Members {
+        Members::of_sizes([1, 37, 2])
+    }
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7 + seed * 13) % 17) as f32 / 8.0 - 1.0).collect()
+    }
+
+    /// What is computed, in double precision: p, and the mixture.
+    fn oracle(a: &[f32], w: &[f32], shift: f32, kept: &[f64]) -> (Vec<f64>, Vec<f64>) {
+        let members = members();
+        let score = |n: usize| {
+            let sum = members.columns(n).map(|j| f64::from(a[j]) * f64::from(w[j])).sum::<f64>();
+            (sum + f64::from(w[members.inner() + n]) + f64::from(shift)) * kept[n]
+        };
+        let exps: Vec<f64> = (0..members.count()).map(|n| score(n).exp()).collect();
+        let sum: f64 = exps.iter().sum();
+        let p: Vec<f64> = exps.iter().map(|e| e / sum).collect();
+        let of = |n: usize| members.columns(n).map(move |j| (n, j));
+        let inner = (0..members.count()).flat_map(of).map(|(n, j)| p[n] * f64::from(a[j]));
+        let mixed = inner.chain(p.iter().copied()).collect();
+        (p, mixed)
+    }
+
+    const ROWS: usize = 5;
+
+    /// Errors: exp's unit in the last place and the few of the sums, of numbers up to one.
     #[test]
-    fn columns_belong_to_their_members() {
-        let members = Members::of_sizes([1, 10, 2]);
-        assert_eq!((members.count(), members.inner(), members.outer()), (3, 13, 16));
-        let a: Vec<f32> = (0..26).map(|i| i as f32 - 7.0).collect();
-        let w: Vec<f32> = (0..32).map(|i| 3.0 - (i % 5) as f32).collect();
-        let (mut dots, mut mixed) = (vec![0.0; 6], vec![0.0; 32]);
-        members.dots(&a, &w, &mut dots);
-        let factors = [1.0, 2.0, -3.0, 0.0, 5.0, 0.5];
-        members.mix(&a, &factors, &mut mixed);
-        let mut sum = vec![1.0; 26];
-        members.add_scaled(&w, &factors, &mut sum);
-        for row in 0..2 {
-            for (n, columns) in [0..1, 1..11, 11..13].into_iter().enumerate() {
-                let factor = factors[3 * row + n];
-                let mut dot = w[16 * row + 13 + n];
-                assert_eq!(mixed[16 * row + 13 + n], factor);
-                for j in columns {
-                    dot += a[13 * row + j] * w[16 * row + j];
-                    assert_eq!(mixed[16 * row + j], factor * a[13 * row + j]);
-                    assert_eq!(sum[13 * row + j], 1.0 + factor * w[16 * row + j]);
+    fn weights_and_mixture_are_the_soft_max_s() {
+        let members = members();
+        let (inner, outer) = (members.inner(), members.outer());
+        for isa in Isa::available() {
+            for (activated, dropped) in [(true, false), (false, false), (true, true)] {
+                // Bottlenecks and what multiplies them side by side, as one product gives them.
+                let both = numbers(ROWS * (inner + outer), 1);
+                let stride = inner + outer;
+                let shift = numbers(ROWS, 3);
+                let relu = [(0..inner, Activation::Relu)];
+                let dropout = Dropout { probability: if dropped { 0.5 } else { 0.0 }, key: 3 };
+                let mut weights = vec![0.0; ROWS * 3];
+                let mut mixed = vec![0.0; ROWS * outer];
+                Attend {
+                    members: &members,
+                    bottlenecks: Strided { data: &both, stride },
+                    activations: (!activated).then_some(&relu[..]),
+                    projected: Strided { data: &both[inner..], stride },
+                    shift: Some(&shift),
+                    dropout,
+                    weights: &mut weights,
+                    mixed: NumbersMut::Full(&mut mixed),
                 }
-                assert_eq!(dots[3 * row + n], dot, "row {row}, member {n}");
+                .run(isa);
+                let mut kept = vec![1.0; ROWS * 3];
+                dropout.apply(&mut kept);
+                for row in 0..ROWS {
+                    let mut a = both[row * stride..][..inner].to_vec();
+                    if !activated {
+                        a.iter_mut().for_each(|a| *a = a.max(0.0));
+                    }
+                    let kept: Vec<f64> =
+                        kept[3 * row..][..3].iter().map(|kept| f64::from(*kept)).collect();
+                    let w = &both[row * stride + inner..][..outer];
+                    let (p, m) = oracle(&a, w, shift[row], &kept);
+                    let found =
+                        weights[3 * row..][..3].iter().chain(&mixed[row * outer..][..outer]);
+                    for (found, want) in found.zip(p.iter().chain(&m)) {
+                        let error = (f64::from(*found) - want).abs();
+                        assert!(error < 4e-6, "{isa:?}, row {row}: {found} for {want}");
+                    }
+                }
             }
         }
     }
 
+    /// Of a mixture that is weighted with w′ and of the scores' own weights: central differences of the
+    /// oracle, in double precision but for inputs of f32, whose steps are exact.
     #[test]
-    fn a_softmax_s_backward_is_its_derivative() {
-        let x = [0.3f32, -1.0, 0.8, 90.0, 89.0, 88.5];
-        let g = [1.0f32, -2.0, 0.5, 0.25, 3.0, -1.0];
-        let value = |x: &[f32]| {
-            let mut p = x.to_vec();
-            softmax_rows(&mut p, 3);
-            p.iter().zip(&g).map(|(p, g)| f64::from(*p) * f64::from(*g)).sum::<f64>()
-        };
-        let (mut p, mut d) = (x.to_vec(), g.to_vec());
-        softmax_rows(&mut p, 3);
-        softmax_rows_backward(&p, &mut d, 3);
-        for i in 0..6 {
-            // Steps of 2⁻⁷ are exact; the error is their square and f32's ε over the step.
-            let step = 0.0078125;
-            let (mut up, mut down) = (x, x);
-            up[i] += step;
-            down[i] -= step;
-            let slope = (value(&up) - value(&down)) / (2.0 * f64::from(step));
-            assert!((slope - f64::from(d[i])).abs() < 2e-4, "{i}: {slope} and {}", d[i]);
+    fn gradients_are_the_slopes() {
+        let members = members();
+        let (inner, outer) = (members.inner(), members.outer());
+        let (z, w, g) = (numbers(inner, 5), numbers(outer, 6), numbers(outer, 7));
+        let shift = 0.25;
+        for (isa, dropped) in
+            Isa::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)])
+        {
+            let dropout = Dropout { probability: if dropped { 0.5 } else { 0.0 }, key: 5 };
+            let mut mask = [1.0; 3];
+            dropout.apply(&mut mask);
+            let kept = mask.map(f64::from);
+            let silu = [(0..inner, Activation::Silu)];
+            let active = |z: &[f32]| -> Vec<f32> {
+                let f = |x: &f32| f64::from(*x) / (1.0 + (-f64::from(*x)).exp());
+                z.iter().map(|x| f(x) as f32).collect()
+            };
+            let value = |z: &[f32], w: &[f32]| -> f64 {
+                let (_, mixed) = oracle(&active(z), w, shift, &kept);
+                mixed.iter().zip(&g).map(|(m, g)| m * f64::from(*g)).sum()
+            };
+            let a = active(&z);
+            let (p, _) = oracle(&a, &w, shift, &kept);
+            let p: Vec<f32> = p.iter().map(|p| *p as f32).collect();
+            let (mut d, mut d_w, mut d_z) = (vec![0.0; 3], vec![0.0; outer], vec![0.0; inner]);
+            let strided = |data| Strided { data, stride: outer };
+            AttendBackward {
+                members: &members,
+                bottlenecks: strided(&a),
+                d_mixed: strided(&g),
+                weights: &p,
+                dropout,
+                d_scores: &mut d,
+                mixed: NumbersMut::Full(&mut d_w),
+            }
+            .run(isa);
+            BottleneckGradient {
+                members: &members,
+                activations: &silu,
+                d_mixed: strided(&g),
+                weights: &p,
+                projected: strided(&w),
+                d_scores: &d,
+                hidden: strided(&z),
+                out: NumbersMut::Full(&mut d_z),
+            }
+            .run(isa);
+            let step = 1.0 / 256.0;
+            let slope = |at: &dyn Fn(f32) -> f64| (at(step) - at(-step)) / (2.0 * f64::from(step));
+            let moved = |x: &[f32], i: usize, by: f32| {
+                let mut x = x.to_vec();
+                x[i] += by;
+                x
+            };
+            let at_w = |i: usize| slope(&|by| value(&z, &moved(&w, i, by)));
+            let at_z = |i: usize| slope(&|by| value(&moved(&z, i, by), &w));
+            for (found, want) in (d_w.iter().enumerate().map(|(i, d)| (*d, at_w(i))))
+                .chain(d_z.iter().enumerate().map(|(i, d)| (*d, at_z(i))))
+            {
+                // The step's square, and the rounding of activations to f32 over the step.
+                assert!((f64::from(found) - want).abs() < 2e-4, "{isa:?}: {found} for {want}");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! AdamW (Loshchilov & Hutter 2019) as PyTorch computes it, and the global norm for clipping.
 
 use crate::isa::Isa;
+use crate::parallel::{self, Shared};
 use crate::simd::{Kernel, Simd, dispatch};
 
 /// The hyper-parameters of one step.
@@ -39,7 +40,7 @@ impl AdamW {
         let n = m.parameter.len();
         assert!(m.gradient.len() == n && m.first.len() == n && m.second.len() == n);
         let power = |beta: f32| 1.0 - f64::from(beta).powi(i32::try_from(step).unwrap_or(i32::MAX));
-        let update = Update {
+        let update = Settings {
             decay: (1.0 - f64::from(self.learning_rate) * f64::from(self.weight_decay)) as f32,
             beta1: self.beta1,
             beta2: self.beta2,
@@ -47,13 +48,24 @@ impl AdamW {
             root_correction: (1.0 / power(self.beta2).sqrt()) as f32,
             epsilon: self.epsilon,
             clip,
-            m,
         };
-        dispatch(isa, update);
+        let Moments { parameter, gradient, first, second } = m;
+        let [parameter, first, second] = [parameter, first, second].map(Shared::new);
+        parallel::for_each(n.div_ceil(CHUNK), |task| {
+            let range = task * CHUNK..n.min((task + 1) * CHUNK);
+            // SAFETY: chunks are disjoint.
+            let [parameter, first, second] =
+                [parameter, first, second].map(|all| unsafe { all.part(range.clone()) });
+            let m = Moments { parameter, gradient: &gradient[range], first, second };
+            dispatch(isa, Update { settings: &update, m });
+        });
     }
 }
 
-struct Update<'a> {
+/// Numbers of a task.
+const CHUNK: usize = 32 * 1024;
+
+struct Settings {
     decay: f32,
     beta1: f32,
     beta2: f32,
@@ -61,6 +73,10 @@ struct Update<'a> {
     root_correction: f32,
     epsilon: f32,
     clip: f32,
+}
+
+struct Update<'a> {
+    settings: &'a Settings,
     m: Moments<'a>,
 }
 
@@ -68,13 +84,15 @@ impl Kernel for Update<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        let settings = self.settings;
         let n = self.m.parameter.len();
         let one_minus = |beta: f32| (1.0 - f64::from(beta)) as f32;
-        let (beta1, beta2) = (s.splat(self.beta1), s.splat(self.beta2));
-        let (rest1, rest2) = (s.splat(one_minus(self.beta1)), s.splat(one_minus(self.beta2)));
-        let (step, root) = (s.splat(-self.step_size), s.splat(self.root_correction));
-        let (decay, clip) = (s.splat(self.decay), s.splat(self.clip));
-        let epsilon = s.splat(self.epsilon);
+        let (beta1, beta2) = (s.splat(settings.beta1), s.splat(settings.beta2));
+        let (rest1, rest2) =
+            (s.splat(one_minus(settings.beta1)), s.splat(one_minus(settings.beta2)));
+        let (step, root) = (s.splat(-settings.step_size), s.splat(settings.root_correction));
+        let (decay, clip) = (s.splat(settings.decay), s.splat(settings.clip));
+        let epsilon = s.splat(settings.epsilon);
         for i in (0..n).step_by(S::LANES) {
             let count = (n - i).min(S::LANES);
             let whole = count == S::LANES;
@@ -114,7 +132,41 @@ unsafe fn read<S: Simd>(s: S, (from, whole, count): (*const f32, bool, usize)) -
     unsafe { if whole { s.load(from) } else { s.load_part(from, count) } }
 }
 
-/// Σ x², in order and in double precision.
-pub fn sum_of_squares(x: &[f32]) -> f64 {
-    x.chunks(64).map(|x| x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>()).sum()
+/// Σ x², in double precision: of sixteen interleaved parts of each chunk, and of chunks in order.
+pub fn sum_of_squares(isa: Isa, x: &[f32]) -> f64 {
+    let mut sums = vec![0.0; x.len().div_ceil(CHUNK)];
+    let shared = Shared::new(&mut sums);
+    parallel::for_each(x.len().div_ceil(CHUNK), |task| {
+        let part = &x[task * CHUNK..x.len().min((task + 1) * CHUNK)];
+        let sum = dispatch(isa, Squares(part));
+        // SAFETY: each task has its own sum.
+        let to = unsafe { shared.part(task..task + 1) };
+        to[0] = sum;
+    });
+    sums.iter().sum()
+}
+
+/// Σ x² of sixteen interleaved parts, in double precision.
+pub(crate) struct Squares<'a>(pub(crate) &'a [f32]);
+
+impl Kernel for Squares<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> f64 {
+        let mut sums = [0.0f64; 16];
+        let (parts, rest) = self.0.as_chunks::<16>();
+        for part in parts {
+            for (sum, x) in sums.iter_mut().zip(part) {
+                *sum += f64::from(*x) * f64::from(*x);
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            *sum += f64::from(*x) * f64::from(*x);
+        }
+        let mut all = 0.0;
+        for sum in sums {
+            all += sum;
+        }
+        all
+    }
 }

@@ -177,6 +177,48 @@ fn erf(x: f64) -> f64 {
     }
 }
 
+/// Of numbers that are rounded on their way: 2⁻⁸ of each product's magnitude more.
+#[test]
+fn a_weight_s_gradient_is_a_product_with_a_turned_matrix() {
+    for isa in tiled_isas() {
+        let mut random = Random::new(8);
+        for [tokens, outputs, inputs] in
+            [[1, 1, 1], [31, 17, 33], [32, 16, 32], [100, 70, 5], [70, 33, 130], [257, 48, 64]]
+        {
+            let mut normal =
+                |n: usize| -> Vec<f32> { (0..n).map(|_| random.normal() as f32).collect() };
+            let (d, x) = (normal(tokens * outputs), normal(tokens * inputs));
+            let before = normal(outputs * inputs);
+            let mut turned = Owned::empty(outputs, tokens);
+            turned.rows_mut().round_transposed(isa, MatrixRef::row_major(&d, [tokens, outputs]));
+            let right = MatrixRef::row_major(&x, [tokens, inputs]);
+            let right = PackedMatrix::pack(isa, Precision::Bf16, right);
+            let mut out = before.clone();
+            TiledProduct {
+                left: Left::Rounded(turned.rows()),
+                right: &right,
+                bias: None,
+                epilogue: TiledEpilogue::None,
+                out: TiledOutput::Full { data: &mut out, row_stride: inputs, accumulate: true },
+            }
+            .run();
+            let want: Vec<[f64; 2]> = (0..outputs * inputs)
+                .map(|at| {
+                    let (i, j) = (at / inputs, at % inputs);
+                    let term =
+                        |t: usize| f64::from(d[t * outputs + i]) * f64::from(x[t * inputs + j]);
+                    let start = f64::from(before[at]);
+                    let sum = start + (0..tokens).map(term).sum::<f64>();
+                    let size: f64 = (0..tokens).map(|t| term(t).abs()).sum();
+                    let rounding = (tokens + 2) as f64 * 2f64.powi(-24) * (size + start.abs());
+                    [sum, (1.0 + 2f64.powi(-10)) * ROUNDED * size + rounding]
+                })
+                .collect();
+            check(&format!("{isa}, {tokens}×{outputs}×{inputs}"), &out, &want);
+        }
+    }
+}
+
 #[test]
 fn integers_take_operands_in_bf16_too() {
     for isa in tiled_isas() {

@@ -12,8 +12,14 @@ use adaptkit_compute::{Device, Precision, Tensor};
 use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
-const CASES: [&str; 4] =
-    ["fusion-dynamic-2", "fusion-dynamic-3", "fusion-dynamic-8", "fusion-static-2"];
+const CASES: [&str; 6] = [
+    "fusion-dynamic-2",
+    "fusion-dynamic-3",
+    "fusion-dynamic-8",
+    "fusion-static-2",
+    "fusion-figure-3-3",
+    "fusion-static-before-2",
+];
 
 struct Case {
     golden: Golden,
@@ -164,7 +170,13 @@ fn what_is_written_is_read_back_the_same_with_the_librarys_json() {
 #[test]
 fn with_dropout_the_gradients_are_the_loss_s_slopes() {
     let device = Device::cpu(None).expect("a device");
-    let mut case = case("fusion-dynamic-3", &device);
+    for name in ["fusion-dynamic-3", "fusion-figure-3-3"] {
+        slopes(name, &device);
+    }
+}
+
+fn slopes(name: &str, device: &Device) {
+    let mut case = case(name, device);
     let setup = case.golden.directory().join("setup");
     let (mut fusion, head) = StoredFusion::read(&setup).expect("a fusion");
     fusion.config.dropout_prob = Some(0.5);

@@ -18,20 +18,29 @@ pub struct FusionConfig {
     pub dropout_prob: Option<f64>,
     /// Whether the value matrix is applied to each member or to the mixture, which is the same.
     pub value_before_softmax: bool,
+    /// Whether the query reads the sub-layer's output from before its residual is added and normed,
+    /// instead of what the members read.
+    pub query_before_ln: bool,
+    /// Whether values are of the members' outputs with the residual, instead of its being added to
+    /// their mixture.
+    pub residual_before: bool,
 }
 
 impl FusionConfig {
     /// The names of the presets.
-    pub const PRESETS: [&str; 2] = ["dynamic", "static"];
+    pub const PRESETS: [&str; 3] = ["dynamic", "static", "figure-3"];
 
-    /// A preset: `dynamic`, with a value matrix (Pfeiffer et al. 2021), or `static`, without.
+    /// A preset: `dynamic`, with a value matrix (Pfeiffer et al. 2021), `static`, without, or
+    /// `figure-3`, as AdapterDrop draws it (Rücklé et al. 2021): with one, a query from before the
+    /// norm, and values with the residual.
     ///
     /// # Errors
     /// If there is none of that name.
     pub fn preset(name: &str) -> Result<FusionConfig, ConfigError> {
-        let value = match name {
-            "dynamic" => true,
-            "static" => false,
+        let [value, before] = match name {
+            "dynamic" => [true, false],
+            "static" => [false, false],
+            "figure-3" => [true, true],
             _ => {
                 let known = FusionConfig::PRESETS.join(", ");
                 return Err(ConfigError::UnknownPreset { name: quoted(name), known });
@@ -43,6 +52,8 @@ impl FusionConfig {
             regularization: value,
             dropout_prob: None,
             value_before_softmax: true,
+            query_before_ln: before,
+            residual_before: before,
         })
     }
 
@@ -63,8 +74,6 @@ impl FusionConfig {
         for (field, wanted, meaning) in [
             ("query", true, "adapters' inputs that are compared as they are"),
             ("key", true, "adapters' outputs that are compared as they are"),
-            ("query_before_ln", false, "a query from before the layer norm"),
-            ("residual_before", false, "values with the residual"),
             ("temperature", false, "a temperature that falls with every batch, in no file"),
         ] {
             if flag(map, field)? != wanted {
@@ -84,6 +93,8 @@ impl FusionConfig {
             value_initialized: flag(map, "value_initialized")?,
             regularization: flag(map, "regularization")?,
             value_before_softmax: flag(map, "value_before_softmax")?,
+            query_before_ln: flag(map, "query_before_ln")?,
+            residual_before: flag(map, "residual_before")?,
             dropout_prob,
         })
     }
@@ -94,9 +105,9 @@ impl FusionConfig {
             "dropout_prob": self.dropout_prob,
             "key": true,
             "query": true,
-            "query_before_ln": false,
+            "query_before_ln": self.query_before_ln,
             "regularization": self.regularization,
-            "residual_before": false,
+            "residual_before": self.residual_before,
             "temperature": false,
             "value": self.value,
             "value_before_softmax": self.value_before_softmax,

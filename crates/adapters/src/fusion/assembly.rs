@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use adaptkit_compute::{Random, TrainedLinear, mix};
+use adaptkit_compute::{Precision, Random, TrainedLinear, mix};
 use adaptkit_encoder::{Encoder, Place, Site};
 
 use super::{Attention, Fusion, Member};
 use crate::adapter::Adapter;
-use crate::assembly::{HeadShape, head_of, linear, new_head, normal};
+use crate::assembly::{HeadShape, head_of, new_head, normal};
 use crate::bottleneck::Form;
 use crate::classifier::TaskModel;
 use crate::config::{FusionConfig, Scaling};
@@ -168,13 +168,20 @@ fn place_of(
     attention: &StoredAttention,
 ) -> Fusion {
     let (device, d) = (encoder.device(), encoder.config().hidden_size);
-    let matrix =
-        |weight: &[f32], bias: &[f32]| -> TrainedLinear { linear(device, [d, d], weight, bias) };
-    let zeros = vec![0.0; d];
+    // Gradients need more than 8-bit integers, and so do a soft-max's scores.
+    let precision = match encoder.precision() {
+        Precision::Int8 => device.fastest_precision(),
+        precision => precision,
+    };
+    let square = |weight: &[f32]| device.tensor(d, d, weight);
+    let matrix = |weight: &[f32], bias: &[f32]| {
+        TrainedLinear::in_precision(square(weight), device.tensor(1, d, bias), precision)
+    };
+    let near_identity = |value: &Vec<f32>| TrainedLinear::near_identity(square(value), precision);
     let layers = Attention {
         query: matrix(&attention.query_weight, &attention.query_bias),
         key: matrix(&attention.key_weight, &attention.key_bias),
-        value: attention.value_weight.as_ref().map(|value| matrix(value, &zeros)),
+        value: attention.value_weight.as_ref().map(near_identity),
     };
     let here = fusion.members.iter().filter_map(|member| Some((member, module_at(member, place)?)));
     let members: Vec<Member> = here.map(|(member, module)| member_of(member, module)).collect();
@@ -184,7 +191,7 @@ fn place_of(
     let given = fusion.config.dropout_prob.filter(|probability| *probability != 0.0);
     let dropout = given
         .map_or(encoder.config().attention_probs_dropout_prob, |probability| probability as f32);
-    Fusion::new(device, form, &members, layers, dropout, fusion.config.regularization)
+    Fusion::new(device, precision, form, &members, layers, dropout, &fusion.config)
 }
 
 /// A member with its scaling in its up-projection.

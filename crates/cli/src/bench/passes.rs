@@ -16,6 +16,8 @@ pub(super) struct Passes {
     pub(super) forward_s: f64,
     /// Adapter, first tokens and head.
     pub(super) logits_s: f64,
+    /// The same with a fusion in the adapter's place; as long as nothing without one.
+    pub(super) fusion_s: f64,
     /// All tasks of every row, in one pass; as long as nothing without tasks.
     pub(super) tasks_s: f64,
     /// The same, one task after the other.
@@ -29,6 +31,7 @@ impl Passes {
         encoder: &Encoder,
         model: &TaskModel,
         tasks: &ResidentTasks,
+        fusion: Option<&TaskModel>,
         workload: &Workload,
     ) -> Passes {
         let start = Instant::now();
@@ -50,6 +53,11 @@ impl Passes {
         let start = Instant::now();
         black_box(predict(encoder, model, &workload.rows));
         let logits_s = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        if let Some(fusion) = fusion {
+            black_box(predict(encoder, fusion, &workload.rows));
+        }
+        let fusion_s = start.elapsed().as_secs_f64();
         let rows = 0..workload.rows.len();
         let wish = |row| (0..tasks.len()).map(move |model| Wish { row, model, first_layer: 0 });
         let wishes: Vec<Wish> = rows.flat_map(wish).collect();
@@ -64,7 +72,7 @@ impl Passes {
         }
         let one_by_one_s = start.elapsed().as_secs_f64();
         let operations = operations.unwrap_or_default();
-        Passes { forward_s, logits_s, tasks_s, one_by_one_s, operations }
+        Passes { forward_s, logits_s, fusion_s, tasks_s, one_by_one_s, operations }
     }
 
     /// Each operation with the median of its times.

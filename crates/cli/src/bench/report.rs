@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Flags;
 use super::ceilings::Ceilings;
+use super::fusion::FusionTimes;
 use super::machine::Machine;
 use super::workload::Workload;
 use crate::train::AdapterDrop;
@@ -34,6 +35,8 @@ pub(super) struct Report<'a> {
     pub(super) workload: &'a Workload,
     pub(super) ceilings: Ceilings,
     pub(super) times: Times,
+    /// A fusion beside the adapter, if one is asked for.
+    pub(super) fusion: Option<FusionTimes<'a>>,
     pub(super) peak_rss_mb: Option<f64>,
 }
 
@@ -138,6 +141,9 @@ impl Report<'_> {
             "train_step_s": times.train_step_s,
             "train_rows_per_s": rows / steps / times.train_step_s,
             "train_tokens_per_s": tokens / steps / times.train_step_s,
+            "fusion": self.fusion.as_ref().zip(self.flags.fusion).map(|(fusion, members)| {
+                fusion.json(members, self.model, self.encoder, self.workload, times)
+            }),
             "peak_rss_mb": self.peak_rss_mb,
             "operations": lines.iter().map(Line::json).collect::<Vec<_>>(),
             "all_layers": layers.as_ref().map(Line::json),
@@ -200,6 +206,9 @@ impl Report<'_> {
         if drop != AdapterDrop::None {
             let cache = self.flags.cache.name();
             words += &format!("\nAdapterDrop: {drop}; prefix cache in training: {cache}");
+        }
+        if let (Some(fusion), Some(members)) = (&self.fusion, self.flags.fusion) {
+            words += &fusion.words(members, self.model, self.encoder, self.workload, times);
         }
         if let (Some(k), Some(together), Some(one_by_one)) =
             (self.flags.tasks, times.tasks_s, times.one_by_one_s)

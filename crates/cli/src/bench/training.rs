@@ -26,28 +26,51 @@ pub(super) struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    /// The mean time of robust training's steps, each number of dropped layers by itself.
+    /// The mean time of robust training's steps, each number of dropped layers by itself, of each
+    /// model.
     pub(super) fn robust_seconds(
         &self,
-        model: &mut TaskModel,
+        models: &mut [&mut TaskModel],
         drop: &RobustDrop,
-    ) -> Result<f64, CliError> {
-        let mut mean = 0.0;
+    ) -> Result<Vec<f64>, CliError> {
+        let mut means = vec![0.0; models.len()];
         for (n, share) in drop.probabilities().into_iter().enumerate() {
             let mut only = vec![0.0; n];
             only.push(1.0);
-            mean += share * self.seconds(model, Some(RobustDrop::weighted(only)?))?;
+            let seconds = self.seconds(models, Some(&RobustDrop::weighted(only)?))?;
+            means.iter_mut().zip(seconds).for_each(|(mean, seconds)| *mean += share * seconds);
         }
-        Ok(mean)
+        Ok(means)
     }
 
-    /// The median over epochs of a step's mean time: forward, loss, backward, AdamW. One epoch warms
-    /// up, and fills the cache if there is one.
+    /// For each model the median over epochs of a step's mean time: forward, loss, backward, AdamW.
+    /// Several take turns, so that all meet the same neighbours.
     pub(super) fn seconds(
         &self,
+        models: &mut [&mut TaskModel],
+        robust_drop: Option<&RobustDrop>,
+    ) -> Result<Vec<f64>, CliError> {
+        let repeats = self.rounds.repeats;
+        if let [model] = models {
+            return Ok(vec![median(self.epochs(model, robust_drop, repeats)?)]);
+        }
+        let mut times = vec![Vec::new(); models.len()];
+        for _ in 0..repeats {
+            for (times, model) in times.iter_mut().zip(&mut *models) {
+                times.extend(self.epochs(model, robust_drop, 1)?);
+            }
+        }
+        Ok(times.into_iter().map(median).collect())
+    }
+
+    /// A step's mean time in each of so many epochs, after one that warms up, and fills the cache if
+    /// there is one.
+    fn epochs(
+        &self,
         model: &mut TaskModel,
-        robust_drop: Option<RobustDrop>,
-    ) -> Result<f64, CliError> {
+        robust_drop: Option<&RobustDrop>,
+        epochs: usize,
+    ) -> Result<Vec<f64>, CliError> {
         let Steps { encoder, workload, batch, cache, rounds } = *self;
         let rows = &workload.rows;
         let classes = |rows: usize| Answers::Classes((0..rows as u32).map(|row| row % 2).collect());
@@ -57,7 +80,7 @@ impl Steps<'_> {
         let validation = Dataset { rows: shortest.into_iter().collect(), answers: classes(1) };
         let space = AnswerSpace::Classes(LabelMap::new(vec!["no".to_owned(), "yes".to_owned()])?);
         let options = HyperParameters {
-            epochs: rounds.repeats.saturating_add(1),
+            epochs: epochs.saturating_add(1),
             batch_size: batch,
             max_batch_tokens: None,
             gradient_accumulation_steps: 1,
@@ -70,7 +93,7 @@ impl Steps<'_> {
             early_stopping_patience: None,
             early_stopping_threshold: 0.0,
             group_by_length: true,
-            robust_drop,
+            robust_drop: robust_drop.cloned(),
             seed: 0,
         };
         let caching = (cache == Cache::Warm).then_some(PrefixCaching {
@@ -78,16 +101,16 @@ impl Steps<'_> {
             memory: u64::MAX,
             directory: None,
         });
-        let mut epochs = EpochTimes { rounds, seconds: Vec::new() };
+        let mut times = EpochTimes { rounds, seconds: Vec::new() };
         let sets = (&train_set, &validation);
         let answers = (&space, MetricSet::for_kind(AnswerKind::Class));
         let caching = caching.as_ref();
-        let ending = train(encoder, model, sets, answers, &options, None, caching, &mut epochs)?;
+        let ending = train(encoder, model, sets, answers, &options, None, caching, &mut times)?;
         if let Ending::Stopped { .. } = ending {
             rounds.check()?;
         }
-        let steps = rows.len().div_ceil(batch);
-        Ok(median(epochs.seconds.split_off(1.min(epochs.seconds.len()))) / steps as f64)
+        let steps = rows.len().div_ceil(batch) as f64;
+        Ok(times.seconds.into_iter().skip(1).map(|seconds| seconds / steps).collect())
     }
 }
 

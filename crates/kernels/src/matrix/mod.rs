@@ -27,6 +27,7 @@ mod product;
 mod slab;
 mod tile;
 pub(crate) mod tiled;
+mod tiled_packing;
 
 pub use bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
 use format::Format;

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::format::{self, Format};
-use super::{MatrixRef, depth_blocks, depth_words};
+use super::{MatrixRef, depth_blocks, depth_words, tiled_packing};
 use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
 use crate::precision::{Int8Scale, Precision};
-use crate::simd::{Kernel, Simd, dispatch};
+use crate::simd::{Kernel, NativeTiles, Simd, dispatch};
 
 /// A cache line, so that the vectors of panels and of copied rows never straddle two.
 #[derive(Clone, Copy)]
@@ -94,17 +94,16 @@ pub(super) fn padded_columns(n: usize, lanes: usize) -> usize {
 impl PackedMatrix {
     /// Packs `b` [k, n] for the instruction set.
     pub fn pack(isa: Isa, precision: Precision, b: MatrixRef<'_>) -> PackedMatrix {
-        let mut packed = PackedMatrix::empty(isa);
-        packed.precision = precision;
+        let mut packed = PackedMatrix::empty(isa, precision);
         packed.repack(b);
         packed
     }
 
-    /// An empty matrix in f32, to be filled by [`PackedMatrix::repack`].
-    pub fn empty(isa: Isa) -> PackedMatrix {
+    /// An empty matrix, to be filled by [`PackedMatrix::repack`].
+    pub fn empty(isa: Isa, precision: Precision) -> PackedMatrix {
         PackedMatrix {
             isa,
-            precision: Precision::F32,
+            precision,
             k: 0,
             n: 0,
             lines: Lines::Own(Vec::new()),
@@ -144,6 +143,14 @@ impl PackedMatrix {
         }
         lines.resize(length, CacheLine::ZERO);
         let out = words_mut(&mut lines);
+        let side_by_side = b.column_stride == 1 || b.row_stride == 1;
+        if let (Precision::Bf16, true, Some(tiles)) =
+            (self.precision, side_by_side, NativeTiles::of(self.isa))
+        {
+            tiled_packing::pack(tiles, b, words, out);
+            self.lines = Lines::Own(lines);
+            return;
+        }
         let mut at = 0;
         for depth in depth_blocks::<F>(words) {
             for index in 0..panel_count(b.columns, lanes) {
@@ -174,7 +181,8 @@ impl PackedMatrix {
         slab: Arc<Vec<CacheLine>>,
         range: Range<usize>,
     ) -> PackedMatrix {
-        PackedMatrix { k, n, lines: Lines::Shared(slab, range), ..PackedMatrix::empty(isa) }
+        let lines = Lines::Shared(slab, range);
+        PackedMatrix { k, n, lines, ..PackedMatrix::empty(isa, Precision::F32) }
     }
 
     /// The packed form.

@@ -238,12 +238,6 @@ pub fn train(
                 epsilon: 1e-8,
                 weight_decay: options.weight_decay,
             };
-            // A fusion's value matrix has its own penalty.
-            let decays = |name: &str| {
-                !name.ends_with("bias")
-                    && !name.to_lowercase().contains("norm")
-                    && name != "value.weight"
-            };
             let gradient_norm = optimiser.step(model, &adamw, options.max_grad_norm, decays);
             if !gradient_norm.is_finite() {
                 return Err(TrainingError::LossNotFinite { step: progress.steps, loss: f64::NAN });
@@ -319,6 +313,12 @@ pub fn train(
         tokens: progress.tokens,
         took: progress.took,
     }))
+}
+
+/// Whether weight decay strikes a parameter of this name: no bias, no layer norm, and not a fusion's
+/// value matrix, which has its own penalty.
+fn decays(name: &str) -> bool {
+    !name.ends_with("bias") && !name.to_lowercase().contains("norm") && name != "value.weight"
 }
 
 /// What the cache has to tell since it was last asked.
@@ -427,4 +427,25 @@ fn restore(model: &mut TaskModel, parameters: &[Vec<f32>]) {
         }
     });
     model.repack();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn biases_norms_and_a_fusion_s_values_do_not_decay() {
+        for (name, decay) in [
+            ("adapter_down.0.weight", true),
+            ("adapter_down.0.bias", false),
+            ("adapter_norm_before.weight", false),
+            ("LayerNorm.weight", false),
+            ("query.weight", true),
+            ("key.weight", true),
+            ("key.bias", false),
+            ("value.weight", false),
+        ] {
+            assert_eq!(decays(name), decay, "{name}");
+        }
+    }
 }
