@@ -212,7 +212,7 @@ mod tests {
         let (path, file) = file("shared");
         allocate(&file, 100).expect("room");
         let mut shared = SharedFile::new(file).expect("a mapping");
-        let mut expected = vec![0; 100];
+        let mut expected = [0; 100];
         for (start, length) in [(0, 1), (3, 20), (8, 16), (31, 9), (93, 7)] {
             let bytes: Vec<u8> = (0..length).map(|i| (start * 7 + i + 1) as u8).collect();
             shared.write(start as u64, &bytes).expect("a write");

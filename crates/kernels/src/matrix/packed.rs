@@ -218,8 +218,7 @@ impl PackedMatrix {
 
     /// Bytes that the packed form takes.
     pub fn bytes(&self) -> usize {
-        self.lines().len() * size_of::<CacheLine>()
-            + 4 * (self.scales.len() + self.column_sums.len())
+        size_of_val(self.lines()) + 4 * (self.scales.len() + self.column_sums.len())
     }
 
     pub(super) fn words(&self) -> &[u32] {
