@@ -3,8 +3,9 @@
     python bench/training/counted.py --adaptkit target/release/adaptkit --model bert-base --drop 5 --drop 9 --tasks 8
     python bench/training/counted.py --adaptkit target/release/adaptkit --model DIR --shared 1 --tasks 2 --tasks 4
 
-F and B, a layer's cost forward and backward, are measured in the same run, with the adapter in all layers: F from the
-pass to logits, B from what a training step takes beyond it. With n of L layers dropped, the count is then
+F and B, a layer's cost forward and backward, are measured in the same run: F by the bare encoder's forward pass beside
+each case; B, with what adapters cost in both directions, by what a training step with the adapter in all layers takes
+beyond that. With n of L layers dropped, the count is then
 
     a training step              L F + (L - n) B
     the same with a warm cache   (L - n) (F + B)
@@ -69,19 +70,24 @@ def main():
         rounds.append({case: bench(arguments, *case) for case in cases})
     whole = rounds[0][0, "none", None]
     layers = whole["layers"]
-    print(f"{whole['machine']}; {whole['threads']} threads, {whole['instructions']}, {whole['precision']}")
+    machine = whole["machine"]
+    print(f"{machine['cpu']}, {whole['threads']} threads, {whole['instructions']}, {whole['precision']}")
     print(f"{arguments.model}, {arguments.batch} rows of {arguments.length} tokens, {arguments.adapter}\n")
 
     def middle(values):
         return statistics.median(values)
 
-    def times(round_):
-        """F and B of a round."""
-        base = round_[0, "none", None]
-        f = base["logits_s"] / forward_layers(layers, 0)
-        return f, (base["train_step_s"] - base["logits_s"]) / backward_layers(layers, 0, arguments.adapter)
+    def of_layer(took):
+        return took["forward_s"] / layers
 
-    print(f"F {1e3 * middle(times(r)[0] for r in rounds):.2f} ms, B {1e3 * middle(times(r)[1] for r in rounds):.2f} ms")
+    def back(round_):
+        """B over F, of a round."""
+        base = round_[0, "none", None]
+        beyond = base["train_step_s"] - forward_layers(layers, 0) * of_layer(base)
+        return beyond / backward_layers(layers, 0, arguments.adapter) / of_layer(base)
+
+    f, b = (middle(value(r) for r in rounds) for value in (lambda r: of_layer(r[0, "none", None]), back))
+    print(f"F {1e3 * f:.2f} ms, B {1e3 * f * b:.2f} ms")
     print(f"{'':<32} {'counted':>9} {'measured':>9} {'measured/counted':>17}")
 
     def line(name, counted, measured):
@@ -91,7 +97,8 @@ def main():
     for drop, cache, tasks in cases[1:]:
         counted, measured = [], []
         for round_ in rounds:
-            (f, b), took = times(round_), round_[drop, cache, tasks]
+            took = round_[drop, cache, tasks]
+            f, b = of_layer(took), back(round_) * of_layer(took)
             above = forward_layers(layers, drop)
             if tasks:
                 counted.append(drop * f + tasks * above * f)

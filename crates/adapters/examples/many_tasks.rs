@@ -1,5 +1,6 @@
 //! How long a batch takes whose rows ask for different adapters, and many tasks on one text, beside
-//! one adapter and one task at a time: `many_tasks MODEL [ROWS] [TOKENS] [ROUNDS]`.
+//! one adapter and one task at a time: `many_tasks MODEL [ROWS] [TOKENS] [ROUNDS]
+//! [PRECISION]`.
 //!
 //! The ways take turns; medians are printed, and for many tasks the count of layers beside them:
 //! n·F + k·(L − n)·F for k tasks whose adapters begin at layer n.
@@ -10,7 +11,7 @@ use std::time::Instant;
 use adaptkit_adapters::{
     AdapterConfig, HeadShape, ResidentTasks, TaskModel, Wish, logits_of_wishes,
 };
-use adaptkit_compute::{Activation, Device};
+use adaptkit_compute::{Activation, Device, Precision};
 use adaptkit_encoder::{Encoder, RaggedBatch};
 
 type Failed = Box<dyn std::error::Error>;
@@ -42,7 +43,11 @@ fn main() -> Result<(), Failed> {
     let number = |i: usize, default: usize| numbers.get(i).map_or(Ok(default), |n| n.parse());
     let (rows, tokens, rounds) = (number(0, 32)?, number(1, 128)?, number(2, 7)?);
     let device = Device::cpu(None)?;
-    let encoder = Encoder::load(Path::new(model), &device, device.fastest_precision())?;
+    let precision = match numbers.get(3) {
+        Some(name) => Precision::from_name(name).ok_or("a precision is f32, bf16 or int8")?,
+        None => device.fastest_precision(),
+    };
+    let encoder = Encoder::load(Path::new(model), &device, precision)?;
     let layers = encoder.config().num_hidden_layers;
     let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
     let models = |count: usize, first: usize| -> Result<ResidentTasks, Failed> {
@@ -57,7 +62,7 @@ fn main() -> Result<(), Failed> {
     let ids: Vec<u32> = (0..tokens as u32).map(|i| 1000 + i).collect();
     let types = vec![0; tokens];
     let batch = RaggedBatch::new((0..rows).map(|_| (&ids[..], &types[..])));
-    println!("{device:?}, {} layers, {rows} rows of {tokens} tokens", layers);
+    println!("{device:?}, {precision}, {layers} layers, {rows} rows of {tokens} tokens");
 
     let many = models(rows, 0)?;
     let wishes = |model: &dyn Fn(usize) -> usize| -> Vec<Wish> {
