@@ -118,6 +118,14 @@ impl TrainedLinear {
         self.without_bias(x, &self.forward, Epilogue::None)
     }
 
+    /// to ← to + x·Wᵀ, without the bias.
+    pub fn add_forward_without_bias(&self, x: &Tensor, to: &mut Tensor) {
+        if self.beside_identity {
+            to.add_scaled(1.0, x);
+        }
+        product(x.device(), matrix(x), &self.forward, None, Epilogue::None, to, true);
+    }
+
     /// f(y) [rows, outputs], and y itself if `keep`.
     pub fn forward_activated(
         &self,
