@@ -16,7 +16,7 @@ use crate::{Activation, Device, Operand, Parameter, Tensor};
 ///
 /// Products round their operands to the precision; parameters and gradients are f32. The gradient of
 /// the weight, too, is a product in bf16 where those run in matrix tiles: each of its numbers is then
-/// off by 2⁻⁸ of the sum of its products' magnitudes at most, beside what f32 loses.
+/// off by 2⁻⁷ of the sum of its products' magnitudes at most, beside what f32 loses.
 pub struct TrainedLinear {
     /// [outputs, inputs]
     pub weight: Parameter,
