@@ -23,8 +23,8 @@ use std::ops::Range;
 use std::sync::OnceLock;
 
 use adaptkit_compute::{
-    Activation, Attended, AttendedGradients, Device, Dropout, FrozenLinear, Members, NormTape,
-    Parameter, Precision, Tensor, TrainedLinear,
+    Activation, Attended, AttendedGradients, Device, Dropout, FrozenLinear, Members, NormRef,
+    NormTape, Parameter, Precision, Tensor, TrainedLinear,
 };
 use adaptkit_encoder::EndGradients;
 
@@ -267,28 +267,34 @@ impl Fusion {
         }
     }
 
-    /// to ← to + what a bottleneck adds its output to.
-    fn add_residual(&self, to: &mut Tensor, end: &End<'_>, input: &Tensor) {
-        match self.form.residual {
-            Residual::Output => to.add_scaled(1.0, &end.x),
-            Residual::NormedSum => to.add_scaled(1.0, input),
-            Residual::Sum => {
-                to.add_scaled(1.0, &end.x);
-                to.add_scaled(1.0, end.residual);
+    /// What a bottleneck adds its output to, from x, r and the norm of their sum.
+    fn residual(&self, mut x: Tensor, r: &Tensor, normed: Option<&Tensor>) -> Tensor {
+        match (self.form.residual, normed) {
+            (Residual::NormedSum, Some(normed)) => normed.duplicate(),
+            (Residual::Sum, _) => {
+                x.add_scaled(1.0, r);
+                x
             }
+            (Residual::Output | Residual::NormedSum, _) => x,
         }
     }
 
-    /// The result for a mixture that the residual was added to, and the tape of the norm at the end.
-    fn finish(&self, sum: Tensor, end: &End<'_>, keep: bool) -> (Tensor, Option<NormTape>) {
+    /// The result for a mixture with its residual, and the tape of the norm at the end.
+    fn finish(
+        &self,
+        sum: Tensor,
+        norm: NormRef<'_>,
+        r: &Tensor,
+        keep: bool,
+    ) -> (Tensor, Option<NormTape>) {
         match self.form.norm_at_end {
-            true => end.norm.forward(&sum, Some(end.residual), keep),
+            true => norm.forward(&sum, Some(r), keep),
             false => (sum, None),
         }
     }
 
     /// The attention and the mixture for inference.
-    fn attend(&self, folded: &Folded, end: &End<'_>, input: &Tensor) -> Attended {
+    fn attend(&self, folded: &Folded, x: &Tensor, input: &Tensor) -> Attended {
         let (members, up) = (&self.members, folded.mixture.as_ref().unwrap_or(&self.up));
         match &folded.input {
             FoldedInput::Stacked(linear) => {
@@ -296,27 +302,23 @@ impl Fusion {
             }
             FoldedInput::Scores(linear) => {
                 let (_, activated) = self.activated(input);
-                activated.attend(&linear.forward(&end.x), None, Dropout::NONE, members, up)
+                activated.attend(&linear.forward(x), None, Dropout::NONE, members, up)
             }
         }
     }
 
     /// The end's result [tokens, d] in a pass without a backward.
     pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
-        let start = self.start(&end, false);
-        let input = start.normed.as_ref().unwrap_or(&end.x);
+        let Start { normed, .. } = self.start(&end, false);
+        let input = normed.as_ref().unwrap_or(&end.x);
         let folded = self.folded.get_or_init(|| self.fold(input.device()));
-        let Attended { mixed, .. } = self.attend(folded, &end, input);
-        let mut sum = folded.mixture.as_ref().unwrap_or(&self.up).forward_of(&mixed);
-        match self.attention.value.as_ref().filter(|_| self.values_with_residual) {
-            Some(value) => {
-                let mut residual = input.device().zeros(input.rows(), input.columns());
-                self.add_residual(&mut residual, &end, input);
-                sum.add_scaled(1.0, &value.forward_without_bias(&residual));
-            }
-            None => self.add_residual(&mut sum, &end, input),
+        let Attended { mixed, .. } = self.attend(folded, &end.x, input);
+        let mut sum = self.residual(end.x, end.residual, normed.as_ref());
+        if let Some(value) = self.attention.value.as_ref().filter(|_| self.values_with_residual) {
+            sum = value.forward_without_bias(&sum);
         }
-        self.finish(sum, &end, false).0
+        folded.mixture.as_ref().unwrap_or(&self.up).add_forward_without_bias_of(&mixed, &mut sum);
+        self.finish(sum, end.norm, end.residual, false).0
     }
 
     /// The same in training, with what the backward pass needs, if `keep`, and a dropout mask from
@@ -329,8 +331,8 @@ impl Fusion {
     ) -> (Tensor, Option<FusionTape>) {
         let dropout = Dropout { probability: self.dropout, key };
         let Attention { query, key, value } = &self.attention;
-        let start = self.start(&end, keep);
-        let input = start.normed.as_ref().unwrap_or(&end.x);
+        let Start { normed, normed_sum } = self.start(&end, keep);
+        let input = normed.as_ref().unwrap_or(&end.x);
         let (hidden, activated) = self.activated(input);
         let q = query.forward(if self.query_reads_output { &end.x } else { input });
         let projected_query = self.up.backward_of(&key.backward_operand(&q));
@@ -338,26 +340,33 @@ impl Fusion {
         let shift = (dropout.probability > 0.0).then(|| q.row_products(&key.bias));
         let Attended { weights, mixed } =
             activated.attend(&projected_query, shift.as_ref(), dropout, &self.members, &self.up);
-        let mut mixture = self.up.forward_of(&mixed);
-        if self.values_with_residual {
-            self.add_residual(&mut mixture, &end, input);
-        }
-        let (mut sum, mixture) = match value {
-            Some(value) => (value.forward_without_bias(&mixture), Some(mixture)),
-            None => (mixture, None),
+        let x = (normed.is_none() || self.query_reads_output).then(|| end.x.duplicate());
+        let mut sum = self.residual(end.x, end.residual, normed.as_ref());
+        let mixture = match value {
+            None => {
+                self.up.add_forward_without_bias_of(&mixed, &mut sum);
+                None
+            }
+            Some(value) => {
+                let mut mixture = self.up.forward_of(&mixed);
+                if self.values_with_residual {
+                    mixture.add_scaled(1.0, &sum);
+                    sum = value.forward_without_bias(&mixture);
+                } else {
+                    value.add_forward_without_bias(&mixture, &mut sum);
+                }
+                Some(mixture)
+            }
         };
-        if !self.values_with_residual {
-            self.add_residual(&mut sum, &end, input);
-        }
-        let (out, end_tape) = self.finish(sum, &end, keep);
-        let (input, query_input) = match start.normed {
-            Some(normed) => (normed, self.query_reads_output.then_some(end.x)),
-            None => (end.x, None),
+        let (out, end_tape) = self.finish(sum, end.norm, end.residual, keep);
+        let (input, query_input) = match normed {
+            Some(normed) => (Some(normed), x),
+            None => (x, None),
         };
-        let tape = keep.then(|| FusionTape {
+        let tape = input.filter(|_| keep).map(|input| FusionTape {
             input,
             query_input,
-            normed_sum: start.normed_sum,
+            normed_sum,
             hidden,
             activated,
             query: q,

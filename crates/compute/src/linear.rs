@@ -167,6 +167,17 @@ impl FrozenLinear {
         out
     }
 
+    /// to ← to + x·Wᵀ, without the bias, for an operand [rows, inputs].
+    pub fn add_forward_without_bias_of(&self, x: &Operand, to: &mut Tensor) {
+        match &x.0 {
+            Storage::Full(x) => {
+                let right = &self.forward;
+                product(&self.device, matrix(x), right, None, Epilogue::None, to, true);
+            }
+            Storage::Rounded(_) => self.tiled_to(x.left(), &self.forward, None, to, true),
+        }
+    }
+
     /// f(y) [rows, outputs] for the product that follows in a feed-forward sub-layer to read, and y
     /// itself if `keep`, for the backward pass.
     pub fn forward_activated_operand(

@@ -16,7 +16,7 @@ use crate::{Activation, Device, Operand, Parameter, Projection, Tensor};
 ///
 /// Products round their operands to the precision; parameters and gradients are f32. The gradient of
 /// the weight, too, is a product in bf16 where those run in matrix tiles: each of its numbers is then
-/// off by 2⁻⁸ of the sum of its products' magnitudes at most, beside what f32 loses.
+/// off by 2⁻⁷ of the sum of its products' magnitudes at most, beside what f32 loses.
 pub struct TrainedLinear {
     /// [outputs, inputs]
     pub weight: Parameter,
@@ -126,6 +126,14 @@ impl TrainedLinear {
     /// x·Wᵀ [rows, outputs], without the bias.
     pub fn forward_without_bias(&self, x: &Tensor) -> Tensor {
         self.without_bias(x, &self.forward, Epilogue::None)
+    }
+
+    /// to ← to + x·Wᵀ, without the bias.
+    pub fn add_forward_without_bias(&self, x: &Tensor, to: &mut Tensor) {
+        if self.beside_identity {
+            to.add_scaled(1.0, x);
+        }
+        product(x.device(), matrix(x), &self.forward, None, Epilogue::None, to, true);
     }
 
     /// f(y) [rows, outputs], and y itself if `keep`.

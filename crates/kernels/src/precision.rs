@@ -58,7 +58,7 @@ pub(crate) fn bf16_bits(x: f32) -> u16 {
     if x.is_nan() { (bits >> 16) as u16 | 0x40 } else { rounded }
 }
 
-/// `x` rounded to bf16: at most 2⁻⁹ of its magnitude away.
+/// `x` rounded to bf16: at most 2⁻⁸ of its magnitude away.
 pub fn round_to_bf16(x: f32) -> f32 {
     f32::from_bits(u32::from(bf16_bits(x)) << 16)
 }

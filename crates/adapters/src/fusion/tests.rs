@@ -171,7 +171,7 @@ impl Made {
 }
 
 /// The folded form and the one of training. Errors in f32 are those of sums over the width, for sums of
-/// random numbers a few units of 2⁻²⁴; in bf16 every operand of every product is rounded by up to 2⁻⁹, and
+/// random numbers a few units of 2⁻²⁴; in bf16 every operand of every product is rounded by up to 2⁻⁸, and
 /// scores of a few units turn their share of that into the weights'.
 #[test]
 fn results_are_the_plain_form_s_folded_and_in_training() {
