@@ -28,7 +28,13 @@ use adaptkit_encoder::EndGradients;
 use crate::bottleneck::{End, EndNormBackward, Form, Input, Residual, input_gradients};
 
 mod assembly;
+mod attention;
 mod folding;
+mod pruning;
+
+pub use attention::AttentionSums;
+pub(crate) use attention::put_rows;
+pub use pruning::{MeanAttention, MemberLayout, PlaceAttention, Pruned, Pruning};
 
 /// The factor of the penalty ‖I − V‖², as in the library.
 const PENALTY: f64 = 0.01;
@@ -242,6 +248,11 @@ impl Fusion {
 
     /// The end's result [tokens, d] in a pass without a backward.
     pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
+        self.forward_weighing(end).0
+    }
+
+    /// The same, and p: [tokens, members].
+    pub(crate) fn forward_weighing(&self, end: End<'_>) -> (Tensor, Tensor) {
         let start = self.start(&end, false);
         let input = start.normed.as_ref().unwrap_or(&end.x);
         let folded = self.folded.get_or_init(|| self.fold(input.device()));
@@ -251,7 +262,7 @@ impl Fusion {
         weights.softmax_rows();
         let mixed = activated.member_mixture(&weights, &self.members);
         let c = folded.mixture.as_ref().unwrap_or(&self.up).forward(&mixed);
-        self.finish(c, &end, input, false).0
+        (self.finish(c, &end, input, false).0, weights)
     }
 
     /// The same in training, with what the backward pass needs, if `keep`, and a dropout mask from

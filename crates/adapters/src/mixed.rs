@@ -13,6 +13,7 @@ use adaptkit_encoder::{Encoder, EndGradients, Place, RaggedBatch, Readout, Sites
 
 use crate::adapter::Adapter;
 use crate::classifier::TaskModel;
+use crate::fusion::{AttentionSums, put_rows};
 
 /// That a row of a batch be answered by a task's model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +36,26 @@ pub fn logits_of_wishes(
     batch: &RaggedBatch,
     wishes: &[Wish],
 ) -> Vec<Vec<f32>> {
+    encoder.device().run(|| Pass::new(encoder, models, batch, wishes).finish().0)
+}
+
+/// The same logits, and what the tokens of each wish's row attended to in its fusions, if its model
+/// has any.
+///
+/// # Panics
+/// If a row or a model does not exist.
+pub fn logits_of_wishes_attending(
+    encoder: &Encoder,
+    models: &[&TaskModel],
+    batch: &RaggedBatch,
+    wishes: &[Wish],
+) -> Vec<(Vec<f32>, AttentionSums)> {
     encoder.device().run(|| {
         let mut pass = Pass::new(encoder, models, batch, wishes);
-        while let Some(layers) = pass.next_layers() {
-            pass.branch(layers.start);
-            pass.run(layers);
-        }
-        pass.answer()
+        let row = |wish: &Wish| batch.offsets.tokens_of(wish.row..wish.row + 1).len();
+        pass.attention = Some(wishes.iter().map(|w| AttentionSums::of_tokens(row(w))).collect());
+        let (logits, attention) = pass.finish();
+        logits.into_iter().zip(attention.unwrap_or_default()).collect()
     })
 }
 
@@ -75,6 +89,8 @@ struct Pass<'a> {
     /// [tokens, hidden], and after the last layer [branches, hidden].
     hidden: Tensor,
     layer: usize,
+    /// What each wish's row attended to so far, where that is asked for.
+    attention: Option<Vec<AttentionSums>>,
 }
 
 impl<'a> Pass<'a> {
@@ -99,7 +115,18 @@ impl<'a> Pass<'a> {
         let ragged = batch.select(&rows);
         let hidden = encoder.embed(&ragged);
         let meets = meets.collect();
-        Pass { encoder, models, batch, wishes, meets, branches, ragged, hidden, layer: 0 }
+        let (layer, attention) = (0, None);
+        Pass { encoder, models, batch, wishes, meets, branches, ragged, hidden, layer, attention }
+    }
+
+    /// Goes through all layers: the logits and what was attended to.
+    fn finish(mut self) -> (Vec<Vec<f32>>, Option<Vec<AttentionSums>>) {
+        while let Some(layers) = self.next_layers() {
+            self.branch(layers.start);
+            self.run(layers);
+        }
+        let attention = self.attention.take();
+        (self.answer(), attention)
     }
 
     /// The layers up to the next one where an adapter begins.
@@ -156,12 +183,19 @@ impl<'a> Pass<'a> {
             let adapter = group[0].adapter;
             Group { rows, adapter: adapter.map(|m| (&self.models[m.model].adapter, m.first_layer)) }
         });
-        let mut sites = Groups(groups.collect());
+        let rows =
+            self.attention.as_ref().map(|_| vec![AttentionSums::default(); self.branches.len()]);
+        let mut sites = Groups { groups: groups.collect(), rows };
         self.layer = layers.end;
         let empty = self.encoder.device().zeros(0, 0);
         let hidden = std::mem::replace(&mut self.hidden, empty);
         let readout = Readout::FirstTokens;
         self.hidden = self.encoder.layers(&self.ragged, hidden, layers, readout, &mut sites);
+        if let (Some(attention), Some(rows)) = (&mut self.attention, sites.rows) {
+            for (branch, row) in self.branches.iter().zip(&rows) {
+                branch.wishes.iter().for_each(|wish| attention[*wish].add(row));
+            }
+        }
     }
 
     /// The heads' answers.
@@ -203,11 +237,15 @@ impl<'a> Group<'a> {
 }
 
 /// The groups of a batch, in the order of its rows.
-struct Groups<'a>(Vec<Group<'a>>);
+struct Groups<'a> {
+    groups: Vec<Group<'a>>,
+    /// What each row attends to, where that is asked for.
+    rows: Option<Vec<AttentionSums>>,
+}
 
 impl Sites for Groups<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.0.iter().any(|group| group.at(place).is_some())
+        self.groups.iter().any(|group| group.at(place).is_some())
     }
 
     fn lowest_trained(&self) -> Option<Place> {
@@ -215,30 +253,50 @@ impl Sites for Groups<'_> {
     }
 
     fn needs_all_tokens(&self, layer: usize) -> bool {
-        let mut adapters = self.0.iter().filter_map(|group| group.adapter);
-        adapters.any(|(adapter, _)| adapter.needs_all_tokens(layer))
+        let mut adapters = self.groups.iter().filter_map(|group| group.adapter);
+        let noted = |adapter: &Adapter| self.rows.is_some() && adapter.mixes_in(layer);
+        adapters.any(|(adapter, _)| adapter.needs_all_tokens(layer) || noted(adapter))
     }
 
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
-        if let [group] = &self.0[..]
-            && let Some(adapter) = group.at(place)
-        {
-            return adapter.end(place, end);
-        }
         let SubLayerEnd { x, residual, norm, offsets } = end;
-        let groups: Vec<&Group<'_>> = self.0.iter().collect();
-        let parts = x.device().map(groups, |group| {
-            let tokens = offsets.tokens_of(group.rows.clone());
-            let (x, residual) = (x.row_range(tokens.clone()), residual.row_range(tokens));
-            match group.at(place) {
-                None => norm.forward(&x, Some(&residual), false).0,
-                Some(adapter) => {
-                    let offsets = &offsets.range(group.rows.clone());
-                    adapter.end(place, SubLayerEnd { x, residual: &residual, norm, offsets })
+        let alone = match &self.groups[..] {
+            [group] => group.at(place),
+            _ => None,
+        };
+        let (out, weights) = match alone {
+            Some(adapter) => {
+                let end = SubLayerEnd { x, residual, norm, offsets };
+                let (out, weights) = adapter.end_weighing(place, end);
+                (out, vec![weights])
+            }
+            None => {
+                let groups: Vec<&Group<'_>> = self.groups.iter().collect();
+                let parts = x.device().map(groups, |group| {
+                    let tokens = offsets.tokens_of(group.rows.clone());
+                    let (x, residual) = (x.row_range(tokens.clone()), residual.row_range(tokens));
+                    match group.at(place) {
+                        None => (norm.forward(&x, Some(&residual), false).0, None),
+                        Some(adapter) => {
+                            let offsets = &offsets.range(group.rows.clone());
+                            let end = SubLayerEnd { x, residual: &residual, norm, offsets };
+                            adapter.end_weighing(place, end)
+                        }
+                    }
+                });
+                let (parts, weights): (Vec<Tensor>, Vec<_>) = parts.into_iter().unzip();
+                (Tensor::stacked(&parts), weights)
+            }
+        };
+        if let Some(rows) = &mut self.rows {
+            for (group, weights) in self.groups.iter().zip(weights) {
+                if let Some(weights) = weights {
+                    let offsets = offsets.range(group.rows.clone());
+                    put_rows(place, &weights, &offsets, rows[group.rows.clone()].iter_mut());
                 }
             }
-        });
-        Tensor::stacked(&parts)
+        }
+        out
     }
 
     fn backward(
