@@ -10,6 +10,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::Common;
+use crate::attention;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 
@@ -18,12 +19,30 @@ use crate::model_cache::resolve_model;
 pub(crate) struct Flags {
     /// An adapter's or a base model's directory, or the id of a pulled model
     path: String,
+    /// Draw the mean attention that is stored with a fusion: an SVG picture, or a page if it ends
+    /// in .html
+    #[arg(long, value_name = "FILE")]
+    attention_plot: Option<PathBuf>,
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     use std::io::Write;
     let adapter = PathBuf::from(&flags.path);
-    let facts = if adapter.join(ADAPTER_CONFIG).exists() {
+    let attention = match StoredFusion::is_at(&adapter) {
+        true => Provenance::read(&adapter)?.and_then(|provenance| provenance.fusion_attention),
+        false => None,
+    };
+    if let Some(path) = &flags.attention_plot {
+        let Some(attention) = &attention else {
+            return Err(CliError::usage(format!(
+                "--attention-plot: no mean attention is stored in {}; `adaptkit fuse` and \
+                 `adaptkit prune` store it with a fusion, and `adaptkit eval` measures it",
+                adapter.display()
+            )));
+        };
+        attention::draw(path, &flags.path, attention)?;
+    }
+    let mut facts = if adapter.join(ADAPTER_CONFIG).exists() {
         adapter_facts(&adapter)?
     } else if StoredFusion::is_at(&adapter) {
         fusion_facts(&adapter)?
@@ -38,6 +57,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     };
     let mut out = std::io::stdout().lock();
     if common.json {
+        facts.extend(attention.map(|attention| ("attention".to_owned(), json!(attention))));
         return writeln!(out, "{}", Value::Object(facts)).map_err(output);
     }
     for (name, value) in &facts {
@@ -55,6 +75,9 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             other => other.to_string(),
         };
         writeln!(out, "{:<18} {words}", name.replace('_', " ")).map_err(output)?;
+    }
+    if let Some(attention) = &attention {
+        write!(out, "\n{}", attention::table(attention)).map_err(output)?;
     }
     Ok(())
 }

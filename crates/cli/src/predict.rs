@@ -5,20 +5,21 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::write_file_with;
-use adaptkit::adapters::{TaskModel, Wish};
+use adaptkit::adapters::{MeanAttention, MemberLayout, TaskModel, Wish};
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, TokenisedRow, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
-use adaptkit::training::run::predict_wishes;
+use adaptkit::training::run::{predict_wishes, predict_wishes_attending};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::Common;
+use crate::attention;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::rows::{self, FileFlags};
-use crate::task_folder::{TaskFolder, leave_out_lowest};
+use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
 
 /// Flags of `adaptkit predict`.
 #[derive(Args)]
@@ -51,6 +52,9 @@ pub(crate) struct Flags {
     /// Write logits in place of probabilities
     #[arg(long)]
     raw_scores: bool,
+    /// Add what each row's tokens attend to in a fusion: the members' mean weights, layer by layer
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     files: FileFlags,
     /// Longer rows are cut to this many tokens; as in training by default
@@ -93,11 +97,22 @@ struct Labeller {
     model: TaskModel,
     space: AnswerSpace,
     max_length: usize,
+    /// The members of a fusion.
+    members: Option<MemberLayout>,
+}
+
+/// The members of a folder's fusion.
+fn members(folder: &TaskFolder) -> Option<MemberLayout> {
+    match &folder.stored {
+        Stored::Fusion(fusion) => Some(fusion.layout()),
+        _ => None,
+    }
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let folders = flags.folders()?;
     folders.iter().for_each(|(_, folder)| folder.say(common));
+    flags.check_explanation(&folders, common)?;
     let spaces = folders.iter().map(|(_, folder)| folder.answer_space(flags.threshold));
     let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
@@ -110,7 +125,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         let mut model = folder.on(&encoder, &flags.model)?;
         leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
         let max_length = folder.max_length(flags.max_length, &encoder);
-        Ok(Labeller { name, model, space, max_length })
+        let members = members(&folder);
+        Ok(Labeller { name, model, space, max_length, members })
     });
     let labellers = labellers.collect::<Result<Vec<_>, CliError>>()?;
     let session = Session { flags, common, encoder, tokenizer, labellers };
@@ -168,6 +184,39 @@ impl Flags {
             }
         }
         Ok(folders)
+    }
+
+    /// That there is something to explain, in a format that has room for it.
+    fn check_explanation(
+        &self,
+        folders: &[(String, TaskFolder)],
+        common: &Common,
+    ) -> Result<(), CliError> {
+        if !self.explain {
+            return Ok(());
+        }
+        if self.output_format == OutputFormat::Tsv {
+            let message = "--explain adds to JSON objects; --output-format tsv has no place for it";
+            return Err(CliError::usage(message));
+        }
+        let plain: Vec<&str> = folders
+            .iter()
+            .filter(|(_, folder)| !matches!(folder.stored, Stored::Fusion(_)))
+            .map(|(name, _)| &name[..])
+            .collect();
+        let shown = names(plain.iter().copied());
+        if plain.len() == folders.len() {
+            return Err(CliError::usage(format!(
+                "--explain shows what a fusion attends to, and there is none: {shown}; \
+                 `adaptkit fuse` makes one of several adapters"
+            )));
+        }
+        if !plain.is_empty() {
+            common.note(format_args!(
+                "note: --explain adds nothing where there is no fusion: {shown}"
+            ));
+        }
+        Ok(())
     }
 
     fn dropped_layers(&self, name: &str) -> usize {
@@ -257,14 +306,27 @@ impl Session<'_> {
         });
         let wishes: Vec<Wish> = wishes.collect();
         let models: Vec<&TaskModel> = self.labellers.iter().map(|l| &l.model).collect();
-        let logits = predict_wishes(&self.encoder, &models, &tokenised, &wishes);
-        let mut logits = logits.into_iter();
+        let mut logits = match self.flags.explain {
+            false => {
+                let logits = predict_wishes(&self.encoder, &models, &tokenised, &wishes);
+                logits.into_iter().map(|logits| (logits, None)).collect::<Vec<_>>()
+            }
+            true => {
+                let all = predict_wishes_attending(&self.encoder, &models, &tokenised, &wishes);
+                all.into_iter().map(|(logits, attention)| (logits, Some(attention))).collect()
+            }
+        }
+        .into_iter();
         for models in &asked {
-            let answers: Vec<(usize, Answer)> = models
+            let answers: Vec<(usize, Explained)> = models
                 .iter()
                 .zip(logits.by_ref())
-                .map(|(model, z)| {
-                    (*model, self.labellers[*model].answer(&z, self.flags.raw_scores))
+                .map(|(model, (logits, attention))| {
+                    let labeller = &self.labellers[*model];
+                    let answer = labeller.answer(&logits, self.flags.raw_scores);
+                    let members = labeller.members.as_ref().zip(attention);
+                    let attention = members.map(|(members, sums)| members.mean_attention(&sums));
+                    (*model, Explained { answer, attention })
                 })
                 .collect();
             writeln!(out, "{}", self.line(&answers)).map_err(output)?;
@@ -336,7 +398,7 @@ impl Session<'_> {
         }
     }
 
-    fn line(&self, answers: &[(usize, Answer)]) -> String {
+    fn line(&self, answers: &[(usize, Explained)]) -> String {
         match (self.flags.output_format, answers) {
             (OutputFormat::Jsonl, [(_, answer)]) if !self.named() => answer.json().to_string(),
             (OutputFormat::Jsonl, several) => {
@@ -348,7 +410,7 @@ impl Session<'_> {
             (OutputFormat::Tsv, answers) => {
                 let fields = (0..self.labellers.len()).map(|model| {
                     let answer = answers.iter().find(|(of, _)| *of == model);
-                    answer.map_or_else(|| "\t".to_owned(), |(_, answer)| answer.tsv())
+                    answer.map_or_else(|| "\t".to_owned(), |(_, explained)| explained.answer.tsv())
                 });
                 fields.collect::<Vec<_>>().join("\t")
             }
@@ -364,6 +426,22 @@ enum Answer {
     Labels(Vec<String>, Vec<(String, f32)>),
     /// A number.
     Value(f32),
+}
+
+/// An answer, and what the row's tokens attended to where that was asked for.
+struct Explained {
+    answer: Answer,
+    attention: Option<MeanAttention>,
+}
+
+impl Explained {
+    fn json(&self) -> Value {
+        let mut object = self.answer.json();
+        if let Some(attention) = &self.attention {
+            object["attention"] = attention::of_row(attention);
+        }
+        object
+    }
 }
 
 impl Labeller {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{PROVENANCE, json};
 use crate::error::{AdapterError, said};
+use crate::fusion::MeanAttention;
 
 /// The encoder that an adapter was trained on, well enough to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,17 @@ pub struct BaseReference {
     pub hidden_size: usize,
     /// Its number of layers.
     pub layers: usize,
+}
+
+/// What a pruned fusion was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrunedFrom {
+    /// How many members were kept.
+    pub keep: usize,
+    /// `per-layer` or `global`, and whether one member was to stay in every layer.
+    pub by: String,
+    /// What decided it: the mean attention to the members that there were.
+    pub attention: MeanAttention,
 }
 
 /// Where an adapter comes from.
@@ -59,6 +71,12 @@ pub struct Provenance {
     /// How it was trained, by the names of the command line.
     #[serde(default)]
     pub training: Map<String, Value>,
+    /// What the members of a fusion are attended to over its training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion_attention: Option<MeanAttention>,
+    /// Of a pruned fusion, what it was before and by what it was pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<PrunedFrom>,
     /// What a later version wrote and this one does not know.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -159,6 +177,8 @@ mod tests {
             adapterdrop: Some(String::from("robust")),
             metrics: BTreeMap::from([(String::from("eval_accuracy"), 0.7)]),
             training: Map::from_iter([(String::from("epochs"), json!(3))]),
+            fusion_attention: None,
+            pruned: None,
             unknown: Map::from_iter([(String::from("of_the_future"), json!([1, {"a": 2}]))]),
         };
         provenance.write(home.path()).unwrap();
