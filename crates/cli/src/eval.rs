@@ -163,7 +163,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
                 .map(|breakdown| (suffix, breakdown)),
         );
         // A pass of its own, so that the speed is that of a pass that is asked for scores alone.
-        attentions.extend(members.as_ref().map(|members| {
+        let mixes = model.adapter.fusions().next().is_some();
+        attentions.extend(members.as_ref().filter(|_| mixes).map(|members| {
             let sums = attention_sums(&encoder, &model, &data.rows);
             (suffix, members.mean_attention(&sums))
         }));

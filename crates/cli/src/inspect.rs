@@ -1,9 +1,10 @@
 //! `adaptkit inspect`: what a directory holds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::files::{
-    ADAPTER_CONFIG, HeadKind, Provenance, StoredAdapter, StoredFusion, StoredHead,
+    ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredFusion, StoredHead,
 };
 use adaptkit::encoder::{Checkpoint, EncoderConfig};
 use clap::Args;
@@ -130,11 +131,21 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
         let mut sizes: Vec<usize> = member.modules.values().map(|m| m.down_bias.len()).collect();
         sizes.dedup();
         let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
-        format!("{} (bottleneck {})", member.name, sizes.join(" and "))
+        let here: BTreeSet<usize> = member.modules.keys().map(|place| place.layer).collect();
+        // Of one that all layers share, only the lowest is told.
+        let partly = match member.shared || here.iter().eq(&layers) {
+            true => String::new(),
+            false => {
+                let here: Vec<String> = here.iter().map(usize::to_string).collect();
+                format!(", layers {}", here.join(" "))
+            }
+        };
+        format!("{} (bottleneck {}{partly})", member.name, sizes.join(" and "))
     });
+    let members: Vec<String> = members.collect();
     let facts = json!({
         "kind": "fusion",
-        "members": members.collect::<Vec<_>>(),
+        "members": members,
         "layers": layers,
         "value_matrix": fusion.config.value,
         "parameters": fusion.parameters(),
@@ -144,7 +155,14 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
     });
     let mut facts = facts.as_object().cloned().unwrap_or_default();
     facts.extend(head_facts(head.as_ref()));
-    facts.extend(origin_facts(Provenance::read(directory)?));
+    let provenance = Provenance::read(directory)?;
+    if let Some(PrunedFrom { keep, by, attention }) =
+        provenance.as_ref().and_then(|provenance| provenance.pruned.as_ref())
+    {
+        let words = format!("{keep} of {} members kept, {by}", attention.members.len());
+        facts.insert("pruned".to_owned(), json!(words));
+    }
+    facts.extend(origin_facts(provenance));
     Ok(facts)
 }
 

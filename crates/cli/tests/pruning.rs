@@ -186,6 +186,7 @@ fn pruned_fusions_are_smaller_and_need_nothing_else() {
         assert_eq!(scores["eval_loss"], results["eval_loss"], "{keep}");
         let inspected = object(&home, &["inspect", &output]);
         assert_eq!(inspected["attention"], scores["eval_fusion_attention"], "{keep}");
+        assert_eq!(inspected["pruned"], format!("{keep} of 3 members kept, per-layer"));
         for layer in weights(&scores["eval_fusion_attention"]) {
             assert_eq!(layer.iter().flatten().count(), keep, "{layer:?}");
         }

@@ -150,6 +150,7 @@ fn numbers_or_null<'de, D: Deserializer<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fusion::PlaceAttention;
     use serde_json::json;
 
     fn base() -> BaseReference {
@@ -159,6 +160,15 @@ mod tests {
             family: String::from("bert"),
             hidden_size: 384,
             layers: 6,
+        }
+    }
+
+    fn attention() -> MeanAttention {
+        let weights = vec![Some(1.0 / 3.0), None];
+        MeanAttention {
+            members: vec![String::from("a"), String::from("b")],
+            positions: 7,
+            layers: vec![PlaceAttention { layer: 3, site: String::from("output"), weights }],
         }
     }
 
@@ -177,8 +187,12 @@ mod tests {
             adapterdrop: Some(String::from("robust")),
             metrics: BTreeMap::from([(String::from("eval_accuracy"), 0.7)]),
             training: Map::from_iter([(String::from("epochs"), json!(3))]),
-            fusion_attention: None,
-            pruned: None,
+            fusion_attention: Some(attention()),
+            pruned: Some(PrunedFrom {
+                keep: 1,
+                by: String::from("global"),
+                attention: attention(),
+            }),
             unknown: Map::from_iter([(String::from("of_the_future"), json!([1, {"a": 2}]))]),
         };
         provenance.write(home.path()).unwrap();
