@@ -20,11 +20,12 @@ PENALTY = 0.01
 
 @dataclass
 class Case:
-    """One fusion: its configuration and one reduction factor for each member."""
+    """One fusion: its configuration and one reduction factor for each member; the layers each is left out of."""
 
     name: str
     config: str
     factors: list
+    left_out: tuple = ()
 
     @property
     def members(self):
@@ -39,6 +40,8 @@ CASES = [
     # As AdapterDrop's Figure 3 draws it; the members' last decides on the wiring.
     Case("figure-3-3", "figure-3", [8, 32, 13]),
     Case("static-before-2", "static-before", [32, 8]),
+    # As pruning leaves one: other members in every layer, the last in each.
+    Case("dynamic-3-left-out", "dynamic", [8, 32, 13], ([0], [1], [])),
 ]
 
 
@@ -98,8 +101,9 @@ def compute(model, parameters, state, case, rows, labels, dtype):
 def make_case(golden, seed, case):
     golden.base = "bert"
     model = load_base(os.path.dirname(golden.path), "bert")
-    for name, factor in zip(case.members, case.factors):
-        model.add_adapter(name, config=seq_bn(factor))
+    for number, (name, factor) in enumerate(zip(case.members, case.factors)):
+        changes = {"leave_out": case.left_out[number]} if case.left_out else {}
+        model.add_adapter(name, config=seq_bn(factor, **changes))
     fusion = Fuse(*case.members)
     model.add_adapter_fusion(fusion, fusion_config(case.config))
     add_head(model, "fused", "classification", layers=1)
@@ -146,7 +150,7 @@ def make_case(golden, seed, case):
         for name, gradient in penalised.items() if len(case.members) == 2 else ():
             golden.put(f"penalised_d.{name}", gradient)
     golden.write()
-    weights = torch.cat(list(attention.values()))
+    weights = torch.cat([weights.flatten() for weights in attention.values()])
     print(f"{golden.name}: float32 error of logits {relative_error(single[0], logits):.1e}, "
           f"of gradients {worst(single[3], gradients):.1e}, attention {weights.min():.3f} to {weights.max():.3f}, "
           f"kink {watch.least:.0e}")

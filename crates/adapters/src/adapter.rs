@@ -209,6 +209,26 @@ impl Adapter {
         }
     }
 
+    /// The same, and the weights of the members [tokens, members] where it is a fusion's.
+    pub(crate) fn end_weighing(
+        &self,
+        place: Place,
+        end: SubLayerEnd<'_>,
+    ) -> (Tensor, Option<Tensor>) {
+        if self.module(place).is_none_or(|module| module.fusion().is_none()) {
+            return (self.end(place, end), None);
+        }
+        let SubLayerEnd { x, residual, norm, offsets } = end;
+        let norm = self.norm(place, norm);
+        let module = &self.modules[self.places[&place]];
+        module.forward_weighing(End { x, residual, norm, offsets })
+    }
+
+    /// Whether a fusion mixes in a layer.
+    pub(crate) fn mixes_in(&self, layer: usize) -> bool {
+        self.fusions().any(|(place, _)| place.layer == layer)
+    }
+
     pub(crate) fn needs_all_tokens(&self, layer: usize) -> bool {
         let mut here = self.modules().filter(|(place, _)| place.layer == layer);
         here.any(|(_, module)| module.needs_all_tokens())

@@ -341,6 +341,19 @@ pub enum AdapterError {
         /// Why not.
         reason: &'static str,
     },
+    /// A pruning that would keep nobody, or more members than there are.
+    #[error(
+        "fusion {} has {members} members: pruning keeps from 1 to {members} of them, not {keep}",
+        quoted(name)
+    )]
+    CannotKeep {
+        /// The fusion's name.
+        name: String,
+        /// How many members were to be kept.
+        keep: usize,
+        /// How many there are.
+        members: usize,
+    },
     /// A fusion has no attention at a place where its members have modules.
     #[error("fusion {} has no attention at {place}, where its members have modules", quoted(name))]
     NoAttention {

@@ -32,9 +32,15 @@ use crate::bottleneck::{End, EndNormBackward, Form, Input, Residual, input_gradi
 use crate::config::FusionConfig;
 
 mod assembly;
+mod attention;
 mod folding;
+mod pruning;
 #[cfg(test)]
 mod tests;
+
+pub use attention::AttentionSums;
+pub(crate) use attention::put_rows;
+pub use pruning::{MeanAttention, MemberLayout, PlaceAttention, Pruned, Pruning};
 
 /// The factor of the penalty ‖I − V‖², as in the library.
 const PENALTY: f64 = 0.01;
@@ -309,16 +315,21 @@ impl Fusion {
 
     /// The end's result [tokens, d] in a pass without a backward.
     pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
+        self.forward_weighing(end).0
+    }
+
+    /// The same, and p: [tokens, members].
+    pub(crate) fn forward_weighing(&self, end: End<'_>) -> (Tensor, Tensor) {
         let Start { normed, .. } = self.start(&end, false);
         let input = normed.as_ref().unwrap_or(&end.x);
         let folded = self.folded.get_or_init(|| self.fold(input.device()));
-        let Attended { mixed, .. } = self.attend(folded, &end.x, input);
+        let Attended { weights, mixed } = self.attend(folded, &end.x, input);
         let mut sum = self.residual(end.x, end.residual, normed.as_ref());
         if let Some(value) = self.attention.value.as_ref().filter(|_| self.values_with_residual) {
             sum = value.forward_without_bias(&sum);
         }
         folded.mixture.as_ref().unwrap_or(&self.up).add_forward_without_bias_of(&mixed, &mut sum);
-        self.finish(sum, end.norm, end.residual, false).0
+        (self.finish(sum, end.norm, end.residual, false).0, weights)
     }
 
     /// The same in training, with what the backward pass needs, if `keep`, and a dropout mask from

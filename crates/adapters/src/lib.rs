@@ -25,9 +25,11 @@ pub use bottleneck::{Bottleneck, Extras, Form, Input, Residual};
 pub use classifier::{Entry, Loss, Owner, TaskModel, TrainingPass};
 pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};
-pub use fusion::Fusion;
+pub use fusion::{
+    AttentionSums, Fusion, MeanAttention, MemberLayout, PlaceAttention, Pruned, Pruning,
+};
 pub use head::{Head, HeadTape};
 pub use linear::Linear;
-pub use mixed::{Wish, logits_of_wishes};
+pub use mixed::{Wish, logits_of_wishes, logits_of_wishes_attending};
 pub use module::Module;
 pub use slab::ResidentTasks;

@@ -13,6 +13,7 @@ use adaptkit_compute::{FrozenNorm, Tensor};
 use adaptkit_encoder::{Encoder, EndGradients, Place, RaggedBatch, Readout, Sites, SubLayerEnd};
 
 use crate::adapter::Adapter;
+use crate::fusion::{AttentionSums, put_rows};
 use crate::slab::{Resident, ResidentTasks, Seat};
 
 /// That a row of a batch be answered by a task's model.
@@ -36,13 +37,26 @@ pub fn logits_of_wishes(
     batch: &RaggedBatch,
     wishes: &[Wish],
 ) -> Vec<Vec<f32>> {
+    encoder.device().run(|| Pass::new(encoder, tasks, batch, wishes).finish().0)
+}
+
+/// The same logits, and what the tokens of each wish's row attended to in its fusions, if its model
+/// has any.
+///
+/// # Panics
+/// If a row or a model does not exist.
+pub fn logits_of_wishes_attending(
+    encoder: &Encoder,
+    tasks: &ResidentTasks,
+    batch: &RaggedBatch,
+    wishes: &[Wish],
+) -> Vec<(Vec<f32>, AttentionSums)> {
     encoder.device().run(|| {
         let mut pass = Pass::new(encoder, tasks, batch, wishes);
-        while let Some(layers) = pass.next_layers() {
-            pass.branch(layers.start);
-            pass.run(layers);
-        }
-        pass.answer()
+        let row = |wish: &Wish| batch.offsets.tokens_of(wish.row..wish.row + 1).len();
+        pass.attention = Some(wishes.iter().map(|w| AttentionSums::of_tokens(row(w))).collect());
+        let (logits, attention) = pass.finish();
+        logits.into_iter().zip(attention.unwrap_or_default()).collect()
     })
 }
 
@@ -76,6 +90,8 @@ struct Pass<'a> {
     /// [tokens, hidden], and after the last layer [branches, hidden].
     hidden: Tensor,
     layer: usize,
+    /// What each wish's row attended to so far, where that is asked for.
+    attention: Option<Vec<AttentionSums>>,
 }
 
 impl<'a> Pass<'a> {
@@ -100,7 +116,18 @@ impl<'a> Pass<'a> {
         let ragged = batch.select(&rows);
         let hidden = encoder.embed(&ragged);
         let meets = meets.collect();
-        Pass { encoder, tasks, batch, wishes, meets, branches, ragged, hidden, layer: 0 }
+        let (layer, attention) = (0, None);
+        Pass { encoder, tasks, batch, wishes, meets, branches, ragged, hidden, layer, attention }
+    }
+
+    /// Goes through all layers: the logits and what was attended to.
+    fn finish(mut self) -> (Vec<Vec<f32>>, Option<Vec<AttentionSums>>) {
+        while let Some(layers) = self.next_layers() {
+            self.branch(layers.start);
+            self.run(layers);
+        }
+        let attention = self.attention.take();
+        (self.answer(), attention)
     }
 
     /// The layers up to the next one where an adapter begins.
@@ -157,12 +184,19 @@ impl<'a> Pass<'a> {
             let adapter = group[0].adapter;
             Group { rows, task: adapter.map(|m| (self.tasks.task(m.model), m.first_layer)) }
         });
-        let mut sites = Groups { tasks: self.tasks, groups: groups.collect() };
+        let attended =
+            self.attention.as_ref().map(|_| vec![AttentionSums::default(); self.branches.len()]);
+        let mut sites = Groups { tasks: self.tasks, groups: groups.collect(), rows: attended };
         self.layer = layers.end;
         let empty = self.encoder.device().zeros(0, 0);
         let hidden = std::mem::replace(&mut self.hidden, empty);
         let readout = Readout::FirstTokens;
         self.hidden = self.encoder.layers(&self.ragged, hidden, layers, readout, &mut sites);
+        if let (Some(attention), Some(rows)) = (&mut self.attention, sites.rows) {
+            for (branch, row) in self.branches.iter().zip(&rows) {
+                branch.wishes.iter().for_each(|wish| attention[*wish].add(row));
+            }
+        }
     }
 
     /// The heads' answers.
@@ -216,6 +250,8 @@ impl<'a> Group<'a> {
 struct Groups<'a> {
     tasks: &'a ResidentTasks,
     groups: Vec<Group<'a>>,
+    /// What each row attends to, where that is asked for.
+    rows: Option<Vec<AttentionSums>>,
 }
 
 impl Sites for Groups<'_> {
@@ -229,7 +265,11 @@ impl Sites for Groups<'_> {
 
     fn needs_all_tokens(&self, layer: usize) -> bool {
         let mut tasks = self.groups.iter().filter_map(|group| group.task);
-        tasks.any(|(task, _)| task.model.adapter.needs_all_tokens(layer))
+        let noted = |adapter: &Adapter| self.rows.is_some() && adapter.mixes_in(layer);
+        tasks.any(|(task, _)| {
+            let adapter = &task.model.adapter;
+            adapter.needs_all_tokens(layer) || noted(adapter)
+        })
     }
 
     /// Bottlenecks of slabs for all rows at once; rows of modules by themselves.
@@ -250,9 +290,9 @@ impl Sites for Groups<'_> {
         let modules = x.device().map(modules, |(rows, adapter)| {
             let tokens = offsets.tokens_of(rows.clone());
             let (x, residual) = (x.row_range(tokens.clone()), residual.row_range(tokens.clone()));
-            let offsets = &offsets.range(rows);
+            let offsets = &offsets.range(rows.clone());
             let end = SubLayerEnd { x, residual: &residual, norm, offsets };
-            (tokens.start, adapter.end(place, end))
+            (rows, tokens.start, adapter.end_weighing(place, end))
         });
         let taken = || seats.iter().filter_map(|(_, seat)| *seat);
         let reads_normed = taken().any(Seat::reads_normed_sum);
@@ -265,8 +305,12 @@ impl Sites for Groups<'_> {
         } else {
             norm.forward(&x, Some(residual), false).0
         };
-        for (first, rows) in &modules {
-            out.put_rows(*first, rows);
+        for (rows, first, (result, weights)) in &modules {
+            out.put_rows(*first, result);
+            if let (Some(noted), Some(weights)) = (&mut self.rows, weights) {
+                let offsets = offsets.range(rows.clone());
+                put_rows(place, weights, &offsets, noted[rows.clone()].iter_mut());
+            }
         }
         out
     }

@@ -75,10 +75,12 @@ impl Module {
         }
     }
 
-    /// Lets go of what only training needs, but of a fusion's: it is folded from that.
+    /// Lets go of what only training needs, but of a fusion's, which is folded from that now and not
+    /// in the first pass.
     pub(crate) fn pack(&mut self) {
-        if let Module::Bottleneck(module) = self {
-            module.pack();
+        match self {
+            Module::Bottleneck(module) => module.pack(),
+            Module::Fusion(module) => module.fold_ahead(),
         }
     }
 
@@ -87,6 +89,17 @@ impl Module {
         match self {
             Module::Bottleneck(module) => module.forward(end),
             Module::Fusion(module) => module.forward(end),
+        }
+    }
+
+    /// The same, and the members' weights [tokens, members] of a fusion.
+    pub(crate) fn forward_weighing(&self, end: End<'_>) -> (Tensor, Option<Tensor>) {
+        match self {
+            Module::Fusion(module) => {
+                let (out, weights) = module.forward_weighing(end);
+                (out, Some(weights))
+            }
+            Module::Bottleneck(_) => (self.forward(end), None),
         }
     }
 

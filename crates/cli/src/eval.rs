@@ -3,25 +3,27 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use adaptkit::adapters::MeanAttention;
 use adaptkit::adapters::atomic::write_file;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, MissingLabels, read_examples};
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::{
-    Dataset, Evaluation, evaluate, evaluate_lowest_dropped, evaluate_spans_dropped,
+    Dataset, Evaluation, attention_sums, evaluate, evaluate_lowest_dropped, evaluate_spans_dropped,
 };
 use adaptkit::training::tasks::Task;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::Common;
+use crate::attention;
 use crate::breakdown::Breakdown;
 use crate::error::{CliError, output};
 use crate::layer_drops::{self, LayerDrops, Sweep};
 use crate::model_cache::resolve_model;
 use crate::progress::seconds;
 use crate::rows::{self, FileFlags, LabelFlags};
-use crate::task_folder::{TaskFolder, leave_out_lowest};
+use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
 
 /// Flags of `adaptkit eval`.
 #[derive(Args)]
@@ -68,6 +70,9 @@ pub(crate) struct Flags {
     /// Draw what --adapterdrop sweep or --ablate finds: an SVG picture, or a page if it ends in .html
     #[arg(long, value_name = "FILE", help_heading = "AdapterDrop")]
     plot: Option<PathBuf>,
+    /// Draw the mean attention to a fusion's members: an SVG picture, or a page if it ends in .html
+    #[arg(long, value_name = "FILE", help_heading = "Fusion")]
+    attention_plot: Option<PathBuf>,
     /// The probability above which a label applies, for sets of labels; as in training by default
     #[arg(long, value_name = "P")]
     threshold: Option<f64>,
@@ -106,6 +111,16 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     let folder = TaskFolder::read(&flags.adapter)?;
     folder.say(common);
+    let members = match &folder.stored {
+        Stored::Fusion(fusion) => Some(fusion.layout()),
+        _ => None,
+    };
+    if flags.attention_plot.is_some() && members.is_none() {
+        return Err(CliError::usage(format!(
+            "--attention-plot draws what a fusion attends to, and {} holds none",
+            flags.adapter.display()
+        )));
+    }
     let space = folder.answer_space(flags.threshold)?;
     let sets = flags.rows(&space, common)?;
     let directory = resolve_model(&flags.model)?;
@@ -120,6 +135,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut results = Map::new();
     let mut breakdowns = Vec::new();
     let mut tables = Vec::new();
+    let mut attentions = Vec::new();
     for set in sets {
         let ScoredSet { suffix, rows, metrics, rows_left_out } = set;
         let tokens =
@@ -146,6 +162,12 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             Breakdown::new(&space, &evaluation.predictions, &data.answers)
                 .map(|breakdown| (suffix, breakdown)),
         );
+        // A pass of its own, so that the speed is that of a pass that is asked for scores alone.
+        let mixes = model.adapter.fusions().next().is_some();
+        attentions.extend(members.as_ref().filter(|_| mixes).map(|members| {
+            let sums = attention_sums(&encoder, &model, &data.rows);
+            (suffix, members.mean_attention(&sums))
+        }));
         if let Some(drops) = drops {
             drops.put(&mut results, suffix, data.len());
             tables.push((suffix, drops, data.len()));
@@ -158,7 +180,13 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             write_file(&with_suffix(path, suffix), page.as_bytes())?;
         }
     }
-    say(results, &breakdowns, &tables, common)
+    if let Some(path) = &flags.attention_plot {
+        for (suffix, attention) in &attentions {
+            let title = format!("{}{suffix}: mean attention", folder.name());
+            attention::draw(&with_suffix(path, suffix), &title, attention)?;
+        }
+    }
+    say(results, &breakdowns, &tables, &attentions, common)
 }
 
 /// `a.svg` and `_mm` are `a_mm.svg`.
@@ -236,6 +264,7 @@ fn say(
     mut results: Map<String, Value>,
     breakdowns: &[(&str, Breakdown)],
     tables: &[(&str, LayerDrops, usize)],
+    attentions: &[(&str, MeanAttention)],
     common: &Common,
 ) -> Result<(), CliError> {
     use std::io::Write;
@@ -243,6 +272,9 @@ fn say(
     if common.json {
         for (suffix, breakdown) in breakdowns {
             breakdown.put(&mut results, suffix);
+        }
+        for (suffix, attention) in attentions {
+            results.insert(format!("eval_fusion_attention{suffix}"), json!(attention));
         }
         return writeln!(out, "{}", Value::Object(results)).map_err(output);
     }
@@ -259,6 +291,9 @@ fn say(
     }
     for (suffix, drops, rows) in tables {
         write!(out, "\neval{suffix}:\n{}", drops.table(*rows)).map_err(output)?;
+    }
+    for (suffix, attention) in attentions {
+        write!(out, "\neval{suffix}: {}", attention::table(attention)).map_err(output)?;
     }
     Ok(())
 }

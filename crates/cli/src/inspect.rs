@@ -1,15 +1,17 @@
 //! `adaptkit inspect`: what a directory holds.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::files::{
-    ADAPTER_CONFIG, HeadKind, Provenance, StoredAdapter, StoredFusion, StoredHead,
+    ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredFusion, StoredHead,
 };
 use adaptkit::encoder::{Checkpoint, EncoderConfig};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::Common;
+use crate::attention;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 
@@ -18,12 +20,30 @@ use crate::model_cache::resolve_model;
 pub(crate) struct Flags {
     /// An adapter's or a base model's directory, or the id of a pulled model
     path: String,
+    /// Draw the mean attention that is stored with a fusion: an SVG picture, or a page if it ends
+    /// in .html
+    #[arg(long, value_name = "FILE")]
+    attention_plot: Option<PathBuf>,
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     use std::io::Write;
     let adapter = PathBuf::from(&flags.path);
-    let facts = if adapter.join(ADAPTER_CONFIG).exists() {
+    let attention = match StoredFusion::is_at(&adapter) {
+        true => Provenance::read(&adapter)?.and_then(|provenance| provenance.fusion_attention),
+        false => None,
+    };
+    if let Some(path) = &flags.attention_plot {
+        let Some(attention) = &attention else {
+            return Err(CliError::usage(format!(
+                "--attention-plot: no mean attention is stored in {}; `adaptkit fuse` and \
+                 `adaptkit prune` store it with a fusion, and `adaptkit eval` measures it",
+                adapter.display()
+            )));
+        };
+        attention::draw(path, &flags.path, attention)?;
+    }
+    let mut facts = if adapter.join(ADAPTER_CONFIG).exists() {
         adapter_facts(&adapter)?
     } else if StoredFusion::is_at(&adapter) {
         fusion_facts(&adapter)?
@@ -38,6 +58,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     };
     let mut out = std::io::stdout().lock();
     if common.json {
+        facts.extend(attention.map(|attention| ("attention".to_owned(), json!(attention))));
         return writeln!(out, "{}", Value::Object(facts)).map_err(output);
     }
     for (name, value) in &facts {
@@ -55,6 +76,9 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             other => other.to_string(),
         };
         writeln!(out, "{:<18} {words}", name.replace('_', " ")).map_err(output)?;
+    }
+    if let Some(attention) = &attention {
+        write!(out, "\n{}", attention::table(attention)).map_err(output)?;
     }
     Ok(())
 }
@@ -107,11 +131,21 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
         let mut sizes: Vec<usize> = member.modules.values().map(|m| m.down_bias.len()).collect();
         sizes.dedup();
         let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
-        format!("{} (bottleneck {})", member.name, sizes.join(" and "))
+        let here: BTreeSet<usize> = member.modules.keys().map(|place| place.layer).collect();
+        // Of one that all layers share, only the lowest is told.
+        let partly = match member.shared || here.iter().eq(&layers) {
+            true => String::new(),
+            false => {
+                let here: Vec<String> = here.iter().map(usize::to_string).collect();
+                format!(", layers {}", here.join(" "))
+            }
+        };
+        format!("{} (bottleneck {}{partly})", member.name, sizes.join(" and "))
     });
+    let members: Vec<String> = members.collect();
     let facts = json!({
         "kind": "fusion",
-        "members": members.collect::<Vec<_>>(),
+        "members": members,
         "layers": layers,
         "value_matrix": fusion.config.value,
         "parameters": fusion.parameters(),
@@ -121,7 +155,14 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
     });
     let mut facts = facts.as_object().cloned().unwrap_or_default();
     facts.extend(head_facts(head.as_ref()));
-    facts.extend(origin_facts(Provenance::read(directory)?));
+    let provenance = Provenance::read(directory)?;
+    if let Some(PrunedFrom { keep, by, attention }) =
+        provenance.as_ref().and_then(|provenance| provenance.pruned.as_ref())
+    {
+        let words = format!("{keep} of {} members kept, {by}", attention.members.len());
+        facts.insert("pruned".to_owned(), json!(words));
+    }
+    facts.extend(origin_facts(provenance));
     Ok(facts)
 }
 

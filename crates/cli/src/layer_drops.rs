@@ -150,11 +150,13 @@ impl LayerDrops {
                     let change = self.score(number) - whole;
                     Cell { column, row, value: change, words: format!("{change:+.3}") }
                 });
+                let layers: Vec<String> = (0..self.layers).map(|layer| layer.to_string()).collect();
                 HeatMap {
                     title,
                     across: "last layer without an adapter",
                     down: "first layer without an adapter",
-                    size: self.layers,
+                    columns: layers.clone(),
+                    rows: layers,
                     cells: cells.collect(),
                 }
                 .svg()

@@ -4,6 +4,7 @@
 //! goes to standard output; progress, notes and errors go to standard error.
 
 mod arguments;
+mod attention;
 mod bench;
 mod breakdown;
 mod environment;
@@ -20,6 +21,7 @@ mod model_cache;
 mod picture;
 mod predict;
 mod progress;
+mod prune;
 mod pull;
 mod quickstart;
 mod rows;
@@ -120,6 +122,8 @@ enum Command {
     Train(Box<train::Flags>),
     /// Train a fusion of adapters, and a head, on a task
     Fuse(Box<fuse::Flags>),
+    /// Leave out of a fusion the members that it attends to least
+    Prune(Box<prune::Flags>),
     /// Score an adapter on labelled rows
     Eval(eval::Flags),
     /// Label rows with one or more adapters
@@ -144,6 +148,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Pull(flags) => pull::run(&flags, common),
         Command::Train(flags) => train::run(&flags, common),
         Command::Fuse(flags) => fuse::run(&flags, common),
+        Command::Prune(flags) => prune::run(&flags, common),
         Command::Eval(flags) => eval::run(&flags, common),
         Command::Predict(flags) => predict::run(&flags, common),
         Command::Glue(flags) => glue::run(&flags, common),

@@ -20,7 +20,7 @@ pub(crate) struct LineChart<'a> {
     pub(crate) right: Series<'a>,
 }
 
-/// A value at a place of a square grid.
+/// A value at a place of a grid.
 pub(crate) struct Cell {
     pub(crate) column: usize,
     pub(crate) row: usize,
@@ -33,7 +33,10 @@ pub(crate) struct HeatMap<'a> {
     pub(crate) title: &'a str,
     pub(crate) across: &'a str,
     pub(crate) down: &'a str,
-    pub(crate) size: usize,
+    /// The columns' names.
+    pub(crate) columns: Vec<String>,
+    /// The rows' names.
+    pub(crate) rows: Vec<String>,
     pub(crate) cells: Vec<Cell>,
 }
 
@@ -180,11 +183,17 @@ impl HeatMap<'_> {
     pub(crate) fn svg(&self) -> String {
         const CELL: f64 = 48.0;
         const MARGIN: f64 = 70.0;
-        let side = MARGIN * 2.0 + CELL * self.size as f64;
-        let mut svg = Svg::new(side, side, self.title);
+        /// Of a character of the rows' names, about.
+        const CHARACTER: f64 = 7.0;
+        let longest = self.rows.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+        let left = MARGIN.max(40.0 + CHARACTER * longest as f64);
+        let (columns, rows) = (self.columns.len() as f64, self.rows.len() as f64);
+        let (width, height) = (left + CELL * columns + MARGIN, MARGIN * 2.0 + CELL * rows);
+        let mut svg = Svg::new(width, height, self.title);
         let largest = self.cells.iter().map(|cell| cell.value.abs());
         let largest = largest.filter(|value| value.is_finite()).fold(1e-9, f64::max);
-        let corner = |place: usize| MARGIN + CELL * place as f64;
+        let across = |column: usize| left + CELL * column as f64;
+        let down = |row: usize| MARGIN + CELL * row as f64;
         for Cell { column, row, value, words } in &self.cells {
             // The strongest colour is the largest value's; white is zero.
             let share = if value.is_finite() { (value / largest).clamp(-1.0, 1.0) } else { 0.0 };
@@ -193,7 +202,7 @@ impl HeatMap<'_> {
                 true => format!("#{faint:02x}{faint:02x}ff"),
                 false => format!("#ff{faint:02x}{faint:02x}"),
             };
-            let (x, y) = (corner(*column), corner(*row));
+            let (x, y) = (across(*column), down(*row));
             let _ = writeln!(
                 svg.0,
                 "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{CELL}\" height=\"{CELL}\" fill=\"{colour}\" \
@@ -201,13 +210,16 @@ impl HeatMap<'_> {
             );
             svg.text(x + CELL / 2.0, y + CELL / 2.0 + 4.0, "middle", INK, &escaped(words));
         }
-        for place in 0..self.size {
-            let middle = corner(place) + CELL / 2.0;
-            svg.text(middle, corner(self.size) + 16.0, "middle", INK, &place.to_string());
-            svg.text(MARGIN - 8.0, middle + 4.0, "end", INK, &place.to_string());
+        for (column, name) in self.columns.iter().enumerate() {
+            let middle = across(column) + CELL / 2.0;
+            svg.text(middle, down(self.rows.len()) + 16.0, "middle", INK, &escaped(name));
         }
-        svg.text(side / 2.0, side - 20.0, "middle", INK, &escaped(self.across));
-        svg.text_upwards(20.0, side / 2.0, INK, &escaped(self.down));
+        for (row, name) in self.rows.iter().enumerate() {
+            svg.text(left - 8.0, down(row) + CELL / 2.0 + 4.0, "end", INK, &escaped(name));
+        }
+        let middle = left + CELL * columns / 2.0;
+        svg.text(middle, height - 20.0, "middle", INK, &escaped(self.across));
+        svg.text_upwards(20.0, height / 2.0, INK, &escaped(self.down));
         svg.end()
     }
 }

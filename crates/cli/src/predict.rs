@@ -5,20 +5,21 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::write_file_with;
-use adaptkit::adapters::{ResidentTasks, Wish};
+use adaptkit::adapters::{MeanAttention, MemberLayout, ResidentTasks, Wish};
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, TokenisedRow, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
-use adaptkit::training::run::predict_wishes;
+use adaptkit::training::run::{predict_wishes, predict_wishes_attending};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::Common;
+use crate::attention;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::rows::{self, FileFlags};
-use crate::task_folder::{TaskFolder, leave_out_lowest};
+use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
 
 /// Flags of `adaptkit predict`.
 #[derive(Args)]
@@ -51,6 +52,9 @@ pub(crate) struct Flags {
     /// Write logits in place of probabilities
     #[arg(long)]
     raw_scores: bool,
+    /// Add what each row's tokens attend to in a fusion: the members' mean weights, layer by layer
+    #[arg(long)]
+    explain: bool,
     #[command(flatten)]
     files: FileFlags,
     /// Longer rows are cut to this many tokens; as in training by default
@@ -92,6 +96,16 @@ struct Labeller {
     name: String,
     space: AnswerSpace,
     max_length: usize,
+    /// The members of a fusion.
+    members: Option<MemberLayout>,
+}
+
+/// The members of a folder's fusion.
+fn members(folder: &TaskFolder) -> Option<MemberLayout> {
+    match &folder.stored {
+        Stored::Fusion(fusion) => Some(fusion.layout()),
+        _ => None,
+    }
 }
 
 /// An adapter's directory that was found to be in order.
@@ -100,10 +114,13 @@ struct Folder {
     name: String,
     directory: PathBuf,
     space: AnswerSpace,
+    /// The members of a fusion.
+    members: Option<MemberLayout>,
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let folders = flags.folders(common)?;
+    flags.check_explanation(&folders, common)?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
     let directory = resolve_model(&flags.model)?;
@@ -113,13 +130,13 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     // Read once more, one after the other: of hundreds only what they answer with stays in memory.
     let mut tasks = ResidentTasks::with_capacity(&encoder, folders.len());
     let mut labellers = Vec::with_capacity(folders.len());
-    for Folder { name, directory, space } in folders {
+    for Folder { name, directory, space, members } in folders {
         let folder = TaskFolder::read(&directory)?;
         let mut model = folder.on(&encoder, &flags.model)?;
         leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
         tasks.add(model);
         let max_length = folder.max_length(flags.max_length, &encoder);
-        labellers.push(Labeller { name, space, max_length });
+        labellers.push(Labeller { name, space, max_length, members });
     }
     let session = Session { flags, common, encoder, tokenizer, tasks, labellers };
     if flags.output == Path::new("-") {
@@ -166,7 +183,8 @@ impl Flags {
             }
             folder.say(common);
             let space = folder.answer_space(self.threshold)?;
-            folders.push(Folder { name, directory, space });
+            let members = members(&folder);
+            folders.push(Folder { name, directory, space, members });
         }
         for (name, layers) in &self.adapterdrop {
             if let Some(name) = name
@@ -180,6 +198,35 @@ impl Flags {
             }
         }
         Ok(folders)
+    }
+
+    /// That there is something to explain, in a format that has room for it.
+    fn check_explanation(&self, folders: &[Folder], common: &Common) -> Result<(), CliError> {
+        if !self.explain {
+            return Ok(());
+        }
+        if self.output_format == OutputFormat::Tsv {
+            let message = "--explain adds to JSON objects; --output-format tsv has no place for it";
+            return Err(CliError::usage(message));
+        }
+        let plain: Vec<&str> = folders
+            .iter()
+            .filter(|folder| folder.members.is_none())
+            .map(|folder| &folder.name[..])
+            .collect();
+        let shown = names(plain.iter().copied());
+        if plain.len() == folders.len() {
+            return Err(CliError::usage(format!(
+                "--explain shows what a fusion attends to, and there is none: {shown}; \
+                 `adaptkit fuse` makes one of several adapters"
+            )));
+        }
+        if !plain.is_empty() {
+            common.note(format_args!(
+                "note: --explain adds nothing where there is no fusion: {shown}"
+            ));
+        }
+        Ok(())
     }
 
     fn dropped_layers(&self, name: &str) -> usize {
@@ -270,14 +317,27 @@ impl Session<'_> {
             })
         });
         let wishes: Vec<Wish> = wishes.collect();
-        let logits = predict_wishes(&self.encoder, &self.tasks, &tokenised, &wishes);
-        let mut logits = logits.into_iter();
+        let mut logits = match self.flags.explain {
+            false => {
+                let logits = predict_wishes(&self.encoder, &self.tasks, &tokenised, &wishes);
+                logits.into_iter().map(|logits| (logits, None)).collect::<Vec<_>>()
+            }
+            true => {
+                let all = predict_wishes_attending(&self.encoder, &self.tasks, &tokenised, &wishes);
+                all.into_iter().map(|(logits, attention)| (logits, Some(attention))).collect()
+            }
+        }
+        .into_iter();
         for models in &asked {
-            let answers: Vec<(usize, Answer)> = models
+            let answers: Vec<(usize, Explained)> = models
                 .iter()
                 .zip(logits.by_ref())
-                .map(|(model, z)| {
-                    (*model, self.labellers[*model].answer(&z, self.flags.raw_scores))
+                .map(|(model, (logits, attention))| {
+                    let labeller = &self.labellers[*model];
+                    let answer = labeller.answer(&logits, self.flags.raw_scores);
+                    let members = labeller.members.as_ref().zip(attention);
+                    let attention = members.map(|(members, sums)| members.mean_attention(&sums));
+                    (*model, Explained { answer, attention })
                 })
                 .collect();
             writeln!(out, "{}", self.line(&answers)).map_err(output)?;
@@ -349,7 +409,7 @@ impl Session<'_> {
         }
     }
 
-    fn line(&self, answers: &[(usize, Answer)]) -> String {
+    fn line(&self, answers: &[(usize, Explained)]) -> String {
         match (self.flags.output_format, answers) {
             (OutputFormat::Jsonl, [(_, answer)]) if !self.named() => answer.json().to_string(),
             (OutputFormat::Jsonl, several) => {
@@ -361,7 +421,7 @@ impl Session<'_> {
             (OutputFormat::Tsv, answers) => {
                 let fields = (0..self.labellers.len()).map(|model| {
                     let answer = answers.iter().find(|(of, _)| *of == model);
-                    answer.map_or_else(|| "\t".to_owned(), |(_, answer)| answer.tsv())
+                    answer.map_or_else(|| "\t".to_owned(), |(_, explained)| explained.answer.tsv())
                 });
                 fields.collect::<Vec<_>>().join("\t")
             }
@@ -377,6 +437,22 @@ enum Answer {
     Labels(Vec<String>, Vec<(String, f32)>),
     /// A number.
     Value(f32),
+}
+
+/// An answer, and what the row's tokens attended to where that was asked for.
+struct Explained {
+    answer: Answer,
+    attention: Option<MeanAttention>,
+}
+
+impl Explained {
+    fn json(&self) -> Value {
+        let mut object = self.answer.json();
+        if let Some(attention) = &self.attention {
+            object["attention"] = attention::of_row(attention);
+        }
+        object
+    }
 }
 
 impl Labeller {

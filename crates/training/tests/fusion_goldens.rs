@@ -1,5 +1,6 @@
 //! Fusions against what the `adapters` library computes in double precision: logits, loss, the
-//! penalty, the gradient of every trained parameter; and their directories, read and written.
+//! penalty, the gradient of every trained parameter, what tokens attend to; and their directories,
+//! read and written.
 //!
 //! Bounds: 2e-5 of the largest number, as for the encoder. The gradient of the keys' bias is zero
 //! without dropout; what rounding leaves of it is compared with the largest of all gradients.
@@ -7,18 +8,19 @@
 use std::path::Path;
 
 use adaptkit_adapters::files::{StoredFusion, StoredHead};
-use adaptkit_adapters::{Entry, Owner, TaskModel, TrainingPass};
+use adaptkit_adapters::{AttentionSums, Entry, Owner, TaskModel, TrainingPass};
 use adaptkit_compute::{Device, Precision, Tensor};
 use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
-const CASES: [&str; 6] = [
+const CASES: [&str; 7] = [
     "fusion-dynamic-2",
     "fusion-dynamic-3",
     "fusion-dynamic-8",
     "fusion-static-2",
     "fusion-figure-3-3",
     "fusion-static-before-2",
+    "fusion-dynamic-3-left-out",
 ];
 
 struct Case {
@@ -69,6 +71,37 @@ fn accumulate(case: &mut Case) -> f64 {
     case.model.accumulate_gradients(&case.encoder, &case.batch, entry, &loss, pass)
 }
 
+/// Each row's means, and those of all rows, against the library's weights of every token.
+fn compare_attention(report: &mut Report, name: &str, case: &Case, rows: &[AttentionSums]) {
+    let Case { golden, model, batch, .. } = case;
+    report.check(format!("{name}: a sum a row"), rows.len() == batch.rows());
+    let members: Vec<usize> = model.adapter.fusions().map(|(_, fusion)| fusion.members()).collect();
+    let theirs = |layer: usize, tokens: std::ops::Range<usize>| -> Vec<f32> {
+        let weights = golden.floats(&format!("attention.{layer}"));
+        let members = members[layer];
+        let mean = |member: usize| {
+            let weights = tokens.clone().map(|token| f64::from(weights[token * members + member]));
+            (weights.sum::<f64>() / tokens.len() as f64) as f32
+        };
+        (0..members).map(mean).collect()
+    };
+    let mut all = AttentionSums::default();
+    rows.iter().for_each(|row| all.add(row));
+    let tokens = |row: usize| batch.offsets.tokens_of(row..row + 1);
+    let rows = rows.iter().enumerate().map(|(row, sums)| (tokens(row), sums));
+    for (tokens, sums) in rows.chain([(0..batch.offsets.tokens(), &all)]) {
+        report.check(format!("{name}: {tokens:?}"), sums.tokens() == tokens.len());
+        let mut layers = 0;
+        for (place, means) in sums.means() {
+            let means: Vec<f32> = means.into_iter().map(|mean| mean as f32).collect();
+            let what = format!("{name}, attention of tokens {tokens:?} at {place}");
+            report.compare(what, &means, &theirs(place.layer, tokens.clone()), 2e-5);
+            layers += 1;
+        }
+        report.check(format!("{name}: every layer"), layers == 3);
+    }
+}
+
 #[test]
 fn logits_losses_penalties_and_gradients_are_the_librarys() {
     let mut report = Report::default();
@@ -82,6 +115,9 @@ fn logits_losses_penalties_and_gradients_are_the_librarys() {
             let what = |part: &str| format!("{name} on {instructions}, {part}");
             let logits = case.model.logits(&case.encoder, &case.batch).to_vec();
             report.compare(what("logits"), &logits, &case.golden.floats("logits"), 2e-5);
+            let (again, attention) = case.model.logits_attending(&case.encoder, &case.batch);
+            report.check(what("logits with attention"), again.to_vec() == logits);
+            compare_attention(&mut report, name, &case, &attention);
             let loss = accumulate(&mut case) as f32;
             let Case { golden, model, .. } = &mut case;
             report.compare(what("loss"), &[loss], &golden.floats("loss"), 2e-5);

@@ -1,6 +1,6 @@
 //! An adapter as its directory holds it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use adaptkit_encoder::Place;
@@ -226,6 +226,21 @@ impl StoredAdapter {
         layer_norms::write(directory, &self.model, &self.layer_norms)?;
         let around = self.model.around(&self.name, self.config.to_json())?;
         json::write(&directory.join(ADAPTER_CONFIG), around)
+    }
+
+    /// Leaves the adapter out of these layers.
+    pub fn leave_out(&mut self, layers: &BTreeSet<usize>) {
+        self.config.leave_out.extend(layers);
+        let left_out = &self.config.leave_out;
+        if !self.shared {
+            self.modules.retain(|place, _| !left_out.contains(&place.layer));
+            return;
+        }
+        // What all layers share is kept under the lowest that uses it.
+        let lowest = (0..).find(|layer| !left_out.contains(layer)).unwrap_or(0);
+        let modules = std::mem::take(&mut self.modules).into_iter();
+        let moved = modules.map(|(place, module)| (Place::new(lowest, place.site), module));
+        self.modules = moved.collect();
     }
 
     /// How many numbers the adapter has.

@@ -79,11 +79,7 @@ impl StoredFusion {
     pub fn leave_out(&mut self, layers: &BTreeSet<usize>) {
         self.attention.retain(|place, _| !layers.contains(&place.layer));
         for member in &mut self.members {
-            member.config.leave_out.extend(layers);
-            // One that all layers share is kept under its lowest layer, in use or not.
-            if !member.shared {
-                member.modules.retain(|place, _| !layers.contains(&place.layer));
-            }
+            member.leave_out(layers);
         }
     }
 

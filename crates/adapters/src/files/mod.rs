@@ -36,7 +36,7 @@ pub use adapter::{StoredAdapter, StoredBottleneck, StoredGate, StoredNorm};
 pub use fusion::{StoredAttention, StoredFusion};
 pub use head::{HeadKind, StoredHead, StoredLinear};
 pub use metadata::ModelReference;
-pub use provenance::{BaseReference, Provenance};
+pub use provenance::{BaseReference, Provenance, PrunedFrom};
 pub use tensors::write_tensors;
 
 /// The adapter's configuration.

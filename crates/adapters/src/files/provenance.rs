@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{PROVENANCE, json};
 use crate::error::{AdapterError, said};
+use crate::fusion::MeanAttention;
 
 /// The encoder that an adapter was trained on, well enough to recognise it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,17 @@ pub struct BaseReference {
     pub hidden_size: usize,
     /// Its number of layers.
     pub layers: usize,
+}
+
+/// What a pruned fusion was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrunedFrom {
+    /// How many members were kept.
+    pub keep: usize,
+    /// `per-layer` or `global`, and whether one member was to stay in every layer.
+    pub by: String,
+    /// What decided it: the mean attention to the members that there were.
+    pub attention: MeanAttention,
 }
 
 /// Where an adapter comes from.
@@ -59,6 +71,12 @@ pub struct Provenance {
     /// How it was trained, by the names of the command line.
     #[serde(default)]
     pub training: Map<String, Value>,
+    /// What the members of a fusion are attended to over its training rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fusion_attention: Option<MeanAttention>,
+    /// Of a pruned fusion, what it was before and by what it was pruned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pruned: Option<PrunedFrom>,
     /// What a later version wrote and this one does not know.
     #[serde(flatten)]
     pub unknown: Map<String, Value>,
@@ -132,6 +150,7 @@ fn numbers_or_null<'de, D: Deserializer<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fusion::PlaceAttention;
     use serde_json::json;
 
     fn base() -> BaseReference {
@@ -141,6 +160,15 @@ mod tests {
             family: String::from("bert"),
             hidden_size: 384,
             layers: 6,
+        }
+    }
+
+    fn attention() -> MeanAttention {
+        let weights = vec![Some(1.0 / 3.0), None];
+        MeanAttention {
+            members: vec![String::from("a"), String::from("b")],
+            positions: 7,
+            layers: vec![PlaceAttention { layer: 3, site: String::from("output"), weights }],
         }
     }
 
@@ -159,6 +187,12 @@ mod tests {
             adapterdrop: Some(String::from("robust")),
             metrics: BTreeMap::from([(String::from("eval_accuracy"), 0.7)]),
             training: Map::from_iter([(String::from("epochs"), json!(3))]),
+            fusion_attention: Some(attention()),
+            pruned: Some(PrunedFrom {
+                keep: 1,
+                by: String::from("global"),
+                attention: attention(),
+            }),
             unknown: Map::from_iter([(String::from("of_the_future"), json!([1, {"a": 2}]))]),
         };
         provenance.write(home.path()).unwrap();

@@ -35,6 +35,15 @@ impl StoredFusion {
         seed: u64,
     ) -> Result<StoredFusion, AdapterError> {
         let places = check_members(encoder, &members)?;
+        if let Some(last) = members.last()
+            && places.iter().any(|place| module_at(last, *place).is_none())
+        {
+            return Err(AdapterError::MemberUnsuited {
+                name: last.name.clone(),
+                reason: "the last member must have a module wherever another has: put it further \
+                         ahead",
+            });
+        }
         let d = encoder.config().hidden_size;
         let attention = places.into_iter().map(|place| {
             let number = 2 * place.layer as u64 + place.site as u64;
@@ -116,7 +125,7 @@ fn modules_of(encoder: &Encoder, fusion: &StoredFusion) -> Result<Adapter, Adapt
 }
 
 /// The module of a member at a place.
-fn module_at(member: &StoredAdapter, place: Place) -> Option<&StoredBottleneck> {
+pub(super) fn module_at(member: &StoredAdapter, place: Place) -> Option<&StoredBottleneck> {
     let own = || member.modules.get(&place);
     let shared = || member.modules.iter().find(|(lowest, _)| lowest.site == place.site);
     match member.shared && member.config.occupies(place) {
@@ -150,13 +159,6 @@ fn check_members(
         if !member.layer_norms.is_empty() {
             return unsuited(member, "it was trained together with the encoder's layer norms");
         }
-    }
-    let Some(last) = members.last() else { return Ok(places) };
-    if places.iter().any(|place| module_at(last, *place).is_none()) {
-        return unsuited(
-            last,
-            "the last member must have a module wherever another has: put it further ahead",
-        );
     }
     Ok(places)
 }

@@ -9,6 +9,12 @@ use adaptkit_compute::{Device, FrozenLinear, Parameter};
 use super::{Folded, FoldedInput, Fusion};
 
 impl Fusion {
+    /// Folds, if that is not done yet.
+    pub(crate) fn fold_ahead(&self) {
+        let device = self.attention.query.weight.value().device();
+        self.folded.get_or_init(|| self.fold(device));
+    }
+
     /// G = UᵀKᵀQ, g = UᵀKᵀb_q and VU.
     pub(super) fn fold(&self, device: &Device) -> Folded {
         let attention = &self.attention;

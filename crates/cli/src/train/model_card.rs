@@ -6,24 +6,28 @@ use super::adapterdrop::AdapterDrop;
 use super::subject::Begun;
 
 /// What a card tells.
-pub(super) struct ModelCard<'a> {
+pub(crate) struct ModelCard<'a> {
     /// The adapter's name.
-    pub(super) name: &'a str,
+    pub(crate) name: &'a str,
     /// The base, as it was asked for.
-    pub(super) base: &'a str,
-    pub(super) task: Option<&'a str>,
-    pub(super) labels: &'a [String],
-    pub(super) subject: &'a Begun,
-    pub(super) adapterdrop: AdapterDrop,
+    pub(crate) base: &'a str,
+    pub(crate) task: Option<&'a str>,
+    pub(crate) labels: &'a [String],
+    pub(crate) subject: &'a Begun,
+    pub(crate) adapterdrop: AdapterDrop,
     /// The run's hyper-parameters.
-    pub(super) training: &'a Map<String, Value>,
+    pub(crate) training: &'a Map<String, Value>,
     /// The run's results.
-    pub(super) results: &'a Map<String, Value>,
+    pub(crate) results: &'a Map<String, Value>,
+    /// Of a pruned fusion, what was kept and by what.
+    pub(crate) pruned: Option<&'a str>,
+    /// Whether the Python library can run it, as far as the subject does not say.
+    pub(crate) for_python: bool,
 }
 
 impl ModelCard<'_> {
     /// The card: YAML between two lines of dashes, then Markdown.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         // A JSON string is a YAML one.
         let quoted = |text: &str| Value::from(text).to_string();
         let mut card = format!(
@@ -72,6 +76,9 @@ impl ModelCard<'_> {
                  layers (robust).\n"
             ),
         };
+        if let Some(pruned) = self.pruned {
+            card += &format!("\n{pruned}\n");
+        }
         if !self.labels.is_empty() {
             let shown: Vec<String> =
                 self.labels.iter().take(50).map(|label| format!("`{}`", code(label))).collect();
@@ -79,7 +86,9 @@ impl ModelCard<'_> {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             card += &format!("\nLabels: {}{more}.\n", shown.join(", "));
         }
-        card += "\n## Scores on the validation rows\n\n| metric | value |\n|---|---|\n";
+        if self.results.keys().any(|name| name.starts_with("eval_")) {
+            card += "\n## Scores on the validation rows\n\n| metric | value |\n|---|---|\n";
+        }
         let timing = ["eval_runtime", "eval_samples_per_second"];
         for (name, value) in self.results {
             if name.starts_with("eval_") && !timing.contains(&&name[..]) {
@@ -88,7 +97,7 @@ impl ModelCard<'_> {
         }
         card += "\n## Use\n\n```sh\n";
         card += "adaptkit predict --model BASE --adapter DIRECTORY --input texts.txt\n```\n\n";
-        if !shared {
+        if !shared && self.for_python {
             let call = match self.subject {
                 Begun::Adapter { .. } => "load_adapter",
                 Begun::Fusion(_) => "load_adapter_setup",
@@ -156,6 +165,8 @@ mod tests {
             adapterdrop: AdapterDrop::Layers(5),
             training: training.as_object().expect("an object"),
             results: results.as_object().expect("an object"),
+            pruned: None,
+            for_python: true,
         };
         let text = card.text();
         for wanted in [
@@ -178,5 +189,11 @@ mod tests {
         assert!(card.text().contains("shared_adapter.safetensors"));
         assert!(!card.text().contains("use_safetensors=True"));
         assert!(card.text().contains("layer_norms.safetensors"));
+        let nothing = Map::new();
+        (card.subject, card.results) = (&plain, &nothing);
+        (card.pruned, card.for_python) = (Some("Pruned from `a`, `b`."), false);
+        let text = card.text();
+        assert!(text.contains("\nPruned from `a`, `b`.\n"), "{text}");
+        assert!(!text.contains("use_safetensors=True") && !text.contains("## Scores"), "{text}");
     }
 }

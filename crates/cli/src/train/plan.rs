@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
-use adaptkit::adapters::{HeadShape, TaskModel};
+use adaptkit::adapters::{HeadShape, MeanAttention, TaskModel};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
-use adaptkit::training::run::{Dataset, Ending, HyperParameters, Outcome, PrefixCaching, train};
+use adaptkit::training::run::{
+    Dataset, Ending, HyperParameters, Outcome, PrefixCaching, attention_sums, train,
+};
 use serde_json::{Map, Value, json};
 
 use super::adapterdrop::{AdapterDrop, RobustDraws};
@@ -142,7 +144,12 @@ impl Plan<'_> {
             }
         };
         let results = self.results(&outcome, (validation.len(), rows.left_out), trained, base);
-        self.write(&encoder, &model, (&begun, &reference), rows, &results)?;
+        // Over the rows it was trained on, as pruning takes it.
+        let attention = begun.fusion().map(|fusion| {
+            let sums = attention_sums(&encoder, &model, &train_set.rows);
+            fusion.layout().mean_attention(&sums)
+        });
+        self.write(&encoder, &model, (&begun, &reference), rows, &results, attention)?;
         if let Some(kept) = &self.kept {
             kept.remove()?;
         }
@@ -195,6 +202,7 @@ impl Plan<'_> {
         (begun, reference): (&Begun, &ModelReference),
         rows: &TaskRows,
         results: &Map<String, Value>,
+        fusion_attention: Option<MeanAttention>,
     ) -> Result<(), CliError> {
         let own: Vec<&str> = self.own.iter().map(String::as_str).collect();
         let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own)?;
@@ -220,6 +228,8 @@ impl Plan<'_> {
             adapterdrop: Some(self.adapterdrop.to_string()),
             metrics: metrics.filter_map(|(k, v)| Some((k.clone(), v.as_f64()?))).collect(),
             training: training.and_then(|v| v.as_object().cloned()).unwrap_or_default(),
+            fusion_attention,
+            pruned: None,
             unknown: Map::new(),
         };
         provenance.write(staged.path())?;
@@ -232,6 +242,8 @@ impl Plan<'_> {
             adapterdrop: self.adapterdrop,
             training: &provenance.training,
             results,
+            pruned: None,
+            for_python: true,
         };
         write_file(&staged.path().join(MODEL_CARD), card.text().as_bytes())?;
         let text = format!("{:#}\n", Value::Object(results.clone()));

@@ -117,6 +117,14 @@ impl Begun {
         }
     }
 
+    /// The fusion, if it is one.
+    pub(crate) fn fusion(&self) -> Option<&StoredFusion> {
+        match self {
+            Begun::Adapter { .. } => None,
+            Begun::Fusion(fusion) => Some(fusion),
+        }
+    }
+
     /// The names of a fusion's members.
     pub(crate) fn members(&self) -> Vec<&str> {
         match self {

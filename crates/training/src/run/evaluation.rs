@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use adaptkit_adapters::{Entry, ResidentTasks, TaskModel, Wish, logits_of_wishes};
+use adaptkit_adapters::{
+    AttentionSums, Entry, ResidentTasks, TaskModel, Wish, logits_of_wishes,
+    logits_of_wishes_attending,
+};
 use adaptkit_compute::Tensor;
-use adaptkit_encoder::{Encoder, TokenisedRow};
+use adaptkit_encoder::{Encoder, RaggedBatch, TokenisedRow};
 
 use super::batches::{Dataset, batch, token_batches};
 use crate::TrainingError;
@@ -47,6 +50,30 @@ pub fn predict_wishes(
     rows: &[TokenisedRow],
     wishes: &[Wish],
 ) -> Vec<Vec<f32>> {
+    in_batches(rows, wishes, |batch, wishes| logits_of_wishes(encoder, tasks, batch, wishes))
+}
+
+/// The same logits, and what the tokens of each wish's row attend to in its fusions.
+///
+/// # Panics
+/// If a wish's row or model does not exist.
+pub fn predict_wishes_attending(
+    encoder: &Encoder,
+    tasks: &ResidentTasks,
+    rows: &[TokenisedRow],
+    wishes: &[Wish],
+) -> Vec<(Vec<f32>, AttentionSums)> {
+    in_batches(rows, wishes, |batch, wishes| {
+        logits_of_wishes_attending(encoder, tasks, batch, wishes)
+    })
+}
+
+/// An answer for each wish, from answers to the wishes of a batch.
+fn in_batches<T: Clone + Default>(
+    rows: &[TokenisedRow],
+    wishes: &[Wish],
+    answer: impl Fn(&RaggedBatch, &[Wish]) -> Vec<T>,
+) -> Vec<T> {
     let mut of_row: Vec<Vec<usize>> = vec![Vec::new(); rows.len()];
     for (number, wish) in wishes.iter().enumerate() {
         of_row[wish.row].push(number);
@@ -55,7 +82,7 @@ pub fn predict_wishes(
     let asked: Vec<usize> = (0..rows.len()).filter(|row| !of_row[*row].is_empty()).collect();
     let sizes: Vec<usize> =
         asked.iter().map(|row| rows[*row].ids.len() * of_row[*row].len()).collect();
-    let mut logits = vec![Vec::new(); wishes.len()];
+    let mut answers = vec![T::default(); wishes.len()];
     for picked in token_batches(&sizes, BRANCHED_TOKENS) {
         let picked: Vec<usize> = picked.into_iter().map(|i| asked[i]).collect();
         let numbers: Vec<usize> =
@@ -66,15 +93,14 @@ pub fn predict_wishes(
                 of_row[*row].iter().map(move |number| Wish { row: place, ..wishes[*number] })
             })
             .collect();
-        let answers = logits_of_wishes(encoder, tasks, &batch(rows, &picked), &wishes);
-        for (number, answer) in numbers.into_iter().zip(answers) {
-            logits[number] = answer;
+        for (number, given) in numbers.into_iter().zip(answer(&batch(rows, &picked), &wishes)) {
+            answers[number] = given;
         }
     }
-    logits
+    answers
 }
 
-/// The same, where `enter` says what enters which layer of picked rows.
+/// Logits of every row, where `enter` says what enters which layer of picked rows.
 fn predict_from(
     encoder: &Encoder,
     model: &TaskModel,

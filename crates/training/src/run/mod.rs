@@ -5,6 +5,7 @@
 //! drawn from the seed and the step's number, so that the same seed, threads and machine give the
 //! same bits.
 
+mod attention;
 mod batches;
 mod checkpoint;
 mod evaluation;
@@ -15,8 +16,12 @@ mod prefix_cache;
 mod robust;
 mod training;
 
+pub use attention::attention_sums;
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
-pub use evaluation::{EVALUATION_TOKENS, Evaluation, answers, evaluate, predict, predict_wishes};
+pub use evaluation::{
+    EVALUATION_TOKENS, Evaluation, answers, evaluate, predict, predict_wishes,
+    predict_wishes_attending,
+};
 pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped};
 pub use optimiser::Optimiser;
 pub use options::{HyperParameters, linear_schedule};
