@@ -94,11 +94,12 @@ impl CacheFile {
             writable = directory.budget.saturating_sub(others);
             let fitting = starts.iter().rev().find(|end| **end <= writable);
             let length = file.metadata().map_err(|source| failed("open", source))?.len();
-            if let Some(end) = fitting.filter(|end| **end > length)
+            // An earlier version left holes, to read which takes room too where files are in memory.
+            if let Some(end) = fitting
                 && let Err(error) = allocate(&file, *end)
             {
                 // What there is of it is used.
-                writable = length;
+                writable = writable.min(length);
                 give_back(&file, length);
                 not_allocated = Some(error);
             }
