@@ -447,10 +447,10 @@ fn dots<S: Simd>(s: S, members: &Members, a: &[f32], w: &[f32], out: &mut [f32])
 fn mix<S: Simd>(s: S, members: &Members, a: &[f32], factors: &[f32], out: &mut [f32]) {
     let (inner, biases) = out.split_at_mut(members.inner());
     biases.copy_from_slice(&factors[..members.count()]);
-    for n in 0..members.count() {
+    for (n, factor) in biases.iter().enumerate() {
         let columns = members.columns(n);
         let (a, out) = (&a[columns.clone()], &mut inner[columns]);
-        let factor = s.splat(factors[n]);
+        let factor = s.splat(*factor);
         for (a, out) in a.chunks(S::LANES).zip(out.chunks_mut(S::LANES)) {
             // SAFETY: both chunks hold the same count of at most LANES numbers.
             unsafe {
