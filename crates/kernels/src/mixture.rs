@@ -447,7 +447,7 @@ fn dots<S: Simd>(s: S, members: &Members, a: &[f32], w: &[f32], out: &mut [f32])
 fn mix<S: Simd>(s: S, members: &Members, a: &[f32], factors: &[f32], out: &mut [f32]) {
     let (inner, biases) = out.split_at_mut(members.inner());
     biases.copy_from_slice(&factors[..members.count()]);
-    for (n, factor) in factors[..members.count()].iter().enumerate() {
+    for (n, factor) in biases.iter().enumerate() {
         let columns = members.columns(n);
         let (a, out) = (&a[columns.clone()], &mut inner[columns]);
         let factor = s.splat(*factor);
