@@ -62,7 +62,7 @@ pub(crate) struct Flags {
     #[arg(long, conflicts_with_all = ["keep", "output_dir", "overwrite"])]
     sweep: bool,
     /// Draw what --sweep finds: an SVG picture, or a page if it ends in .html
-    #[arg(long, value_name = "FILE", requires = "sweep")]
+    #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
     #[command(flatten)]
     rows: RowFlags,
@@ -185,6 +185,9 @@ fn own_names(fusion: &StoredFusion, output: &Path) -> Vec<String> {
 
 impl Flags {
     fn check(&self) -> Result<(), CliError> {
+        if self.plot.is_some() && !self.sweep {
+            return Err(CliError::usage("--plot draws what --sweep finds; give that"));
+        }
         if !(self.learning_rate.is_finite() && self.learning_rate >= 0.0) {
             let message =
                 format!("--learning-rate is {}, not a number from 0 on", self.learning_rate);
