@@ -136,7 +136,7 @@ impl Adapter {
     pub(crate) fn add_penalty(&mut self) -> f64 {
         let fusions = self.modules.iter_mut().filter_map(|module| match module {
             Module::Fusion(fusion) => Some(fusion),
-            Module::Bottleneck(_) => None,
+            Module::Bottleneck(_) | Module::Composed(_) => None,
         });
         fusions.map(|fusion| fusion.add_penalty()).sum()
     }

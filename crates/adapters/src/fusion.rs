@@ -27,7 +27,7 @@ use adaptkit_encoder::EndGradients;
 
 use crate::bottleneck::{End, EndNormBackward, Form, Input, Residual, input_gradients};
 
-mod assembly;
+pub(crate) mod assembly;
 mod folding;
 
 /// The factor of the penalty ‖I − V‖², as in the library.
@@ -164,6 +164,12 @@ impl Fusion {
             regularised,
             folded: OnceLock::new(),
         }
+    }
+
+    /// The same without the norm at the end, which whoever has it in a composition takes.
+    pub(crate) fn before_end(mut self) -> Fusion {
+        self.form.norm_at_end = false;
+        self
     }
 
     /// How many members it mixes.

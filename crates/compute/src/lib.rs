@@ -7,6 +7,7 @@
 
 mod attention;
 mod ceilings;
+mod columns;
 mod device;
 mod error;
 mod linear;
