@@ -6,6 +6,7 @@
 mod arguments;
 mod bench;
 mod breakdown;
+mod compose;
 mod environment;
 mod error;
 mod eval;
@@ -15,6 +16,7 @@ pub mod fuzzing;
 mod glue;
 mod inspect;
 mod layer_drops;
+mod merge;
 mod messages;
 mod model_cache;
 mod picture;
@@ -120,6 +122,8 @@ enum Command {
     Train(Box<train::Flags>),
     /// Train a fusion of adapters, and a head, on a task
     Fuse(Box<fuse::Flags>),
+    /// Merge trained adapters of one configuration into one, by their weighted mean or sum
+    Merge(merge::Flags),
     /// Score an adapter on labelled rows
     Eval(eval::Flags),
     /// Label rows with one or more adapters
@@ -144,6 +148,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Pull(flags) => pull::run(&flags, common),
         Command::Train(flags) => train::run(&flags, common),
         Command::Fuse(flags) => fuse::run(&flags, common),
+        Command::Merge(flags) => merge::run(&flags, common),
         Command::Eval(flags) => eval::run(&flags, common),
         Command::Predict(flags) => predict::run(&flags, common),
         Command::Glue(flags) => glue::run(&flags, common),

@@ -5,6 +5,8 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::write_file_with;
+use adaptkit::adapters::composition::Ways;
+use adaptkit::adapters::files::StoredComposition;
 use adaptkit::adapters::{TaskModel, Wish};
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::foreign_text::quoted;
@@ -15,6 +17,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::Common;
+use crate::compose::{Answers, ComposeFlags, named_directory};
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::rows::{self, FileFlags};
@@ -30,6 +33,8 @@ pub(crate) struct Flags {
     /// name or the one given here. They share the base's layers below their own
     #[arg(long, value_name = "[NAME=]DIR", required = true)]
     adapter: Vec<String>,
+    #[command(flatten)]
+    composing: ComposeFlags,
     /// The column that says which adapters label a row: their names, with commas between them
     #[arg(long, value_name = "COLUMN")]
     adapter_column: Option<String>,
@@ -87,6 +92,44 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     names.map(quoted).collect::<Vec<_>>().join(", ")
 }
 
+/// An adapter under the name that the output has for it.
+type NamedFolder = (String, TaskFolder);
+
+/// Labellers that a row chooses one of, or that all label it.
+struct Choice {
+    /// The number of the first of them.
+    first: usize,
+    /// The ways of a composition; an adapter has one.
+    ways: Option<Ways>,
+}
+
+impl Choice {
+    fn depends_on_rows(&self) -> bool {
+        self.ways.as_ref().is_some_and(Ways::depend_on_rows)
+    }
+
+    /// Those of a row, counted over all rows.
+    fn of_row(&self, row: usize) -> impl Iterator<Item = usize> {
+        let ways = self.ways.as_ref().map_or(&[0][..], |ways| ways.of_row(row));
+        ways.iter().map(|way| self.first + way)
+    }
+}
+
+/// Adds adapters to those that the output has names for.
+fn put(new: Vec<NamedFolder>, folders: &mut Vec<NamedFolder>, hint: &str) -> Result<(), CliError> {
+    for (name, folder) in new {
+        if folders.iter().any(|(other, _)| *other == name) {
+            return Err(CliError::usage(format!(
+                "two adapters are called {}, and the output names adapters; give one another \
+                 name with {hint}",
+                quoted(&name)
+            )));
+        }
+        folders.push((name, folder));
+    }
+    Ok(())
+}
+
 /// An adapter on the base, ready to label rows.
 struct Labeller {
     name: String,
@@ -96,7 +139,7 @@ struct Labeller {
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    let folders = flags.folders()?;
+    let (folders, choices) = flags.folders()?;
     folders.iter().for_each(|(_, folder)| folder.say(common));
     let spaces = folders.iter().map(|(_, folder)| folder.answer_space(flags.threshold));
     let spaces = spaces.collect::<Result<Vec<_>, _>>()?;
@@ -109,11 +152,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let labellers = folders.into_iter().zip(spaces).map(|((name, folder), space)| {
         let mut model = folder.on(&encoder, &flags.model)?;
         leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
-        let max_length = folder.max_length(flags.max_length, &encoder);
+        let max_length = folder.max_length(flags.max_length, &encoder)?;
         Ok(Labeller { name, model, space, max_length })
     });
     let labellers = labellers.collect::<Result<Vec<_>, CliError>>()?;
-    let session = Session { flags, common, encoder, tokenizer, labellers };
+    let session = Session { flags, common, encoder, tokenizer, labellers, choices };
     if flags.output == Path::new("-") {
         return session.label(reader, &mut BufWriter::new(std::io::stdout().lock()));
     }
@@ -136,25 +179,41 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 }
 
 impl Flags {
-    /// The adapters with the names that the output has for them.
-    fn folders(&self) -> Result<Vec<(String, TaskFolder)>, CliError> {
-        let mut folders: Vec<(String, TaskFolder)> = Vec::new();
-        for text in &self.adapter {
-            // A directory may have such a sign in its name.
-            let (name, directory) = match text.split_once('=') {
-                Some((name, directory)) if !Path::new(text).exists() => (Some(name), directory),
-                _ => (None, &text[..]),
-            };
-            let folder = TaskFolder::read(Path::new(directory))?;
-            let name = name.map_or_else(|| folder.name().to_owned(), str::to_owned);
-            if folders.iter().any(|(other, _)| *other == name) {
-                return Err(CliError::usage(format!(
-                    "two adapters are called {}, and the output names adapters; give one another \
-                     name with --adapter NAME={directory}",
-                    quoted(&name)
-                )));
+    /// The adapters with the names that the output has for them, and how rows choose among them.
+    fn folders(&self) -> Result<(Vec<NamedFolder>, Vec<Choice>), CliError> {
+        let mut folders: Vec<NamedFolder> = Vec::new();
+        let mut choices = Vec::new();
+        if !self.composing.compose.is_empty() {
+            for Answers { ways, folders: new } in self.composing.answers(&self.adapter)? {
+                choices.push(Choice { first: folders.len(), ways: Some(ways) });
+                put(new, &mut folders, "--compose NAME=COMPOSITION")?;
             }
-            folders.push((name, folder));
+        } else {
+            for text in &self.adapter {
+                let (name, directory) = named_directory(text);
+                let path = Path::new(directory);
+                let hint = format!("--adapter NAME={directory}");
+                let first = folders.len();
+                if StoredComposition::is_at(path) {
+                    let Answers { ways, folders: new } = self.composing.of_directory(name, path)?;
+                    choices.push(Choice { first, ways: Some(ways) });
+                    put(new, &mut folders, &hint)?;
+                    continue;
+                }
+                self.composing.check_head()?;
+                let folder = TaskFolder::read(path)?;
+                let name = name.map_or_else(|| folder.name().to_owned(), str::to_owned);
+                choices.push(Choice { first, ways: None });
+                put(vec![(name, folder)], &mut folders, &hint)?;
+            }
+        }
+        if let Some(column) = &self.adapter_column
+            && choices.iter().any(Choice::depends_on_rows)
+        {
+            return Err(CliError::usage(format!(
+                "--adapter-column {column} lets rows name their adapters, and batch_split counts \
+                 them off: give one of the two"
+            )));
         }
         for (name, layers) in &self.adapterdrop {
             if let Some(name) = name
@@ -167,7 +226,7 @@ impl Flags {
                 )));
             }
         }
-        Ok(folders)
+        Ok((folders, choices))
     }
 
     fn dropped_layers(&self, name: &str) -> usize {
@@ -222,6 +281,7 @@ struct Session<'a> {
     encoder: Encoder,
     tokenizer: Tokenizer,
     labellers: Vec<Labeller>,
+    choices: Vec<Choice>,
 }
 
 impl Session<'_> {
@@ -229,13 +289,14 @@ impl Session<'_> {
         if self.flags.output_format == OutputFormat::Tsv {
             writeln!(out, "{}", self.header()).map_err(output)?;
         }
-        let mut cut = 0;
+        let (mut cut, mut labelled) = (0, 0);
         loop {
             let rows = reader.by_ref().take(ROWS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
             if rows.is_empty() {
                 break;
             }
-            cut += self.label_rows(&rows, out)?;
+            cut += self.label_rows(&rows, labelled, out)?;
+            labelled += rows.len();
             out.flush().map_err(output)?;
         }
         rows::say(self.common, reader.report());
@@ -245,9 +306,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Writes the rows' labels and returns how many rows were cut.
-    fn label_rows(&self, rows: &[Example], out: &mut dyn Write) -> Result<usize, CliError> {
-        let asked = rows.iter().map(|row| self.asked(row)).collect::<Result<Vec<_>, _>>()?;
+    /// Writes the labels of rows from a number on and returns how many rows were cut.
+    fn label_rows(
+        &self,
+        rows: &[Example],
+        first: usize,
+        out: &mut dyn Write,
+    ) -> Result<usize, CliError> {
+        let numbered = rows.iter().zip(first..);
+        let asked = numbered.map(|(row, number)| self.asked(row, number));
+        let asked = asked.collect::<Result<Vec<_>, _>>()?;
         let Tokenised { rows: tokenised, of_length, cut } = self.tokenise(rows)?;
         let wishes = asked.iter().enumerate().flat_map(|(row, models)| {
             models.iter().map(move |model| (row, *model)).map(|(row, model)| {
@@ -297,9 +365,15 @@ impl Session<'_> {
     }
 
     /// The labellers of a row, by their numbers.
-    fn asked(&self, row: &Example) -> Result<Vec<usize>, CliError> {
+    fn asked(&self, row: &Example, number: usize) -> Result<Vec<usize>, CliError> {
         let Some(column) = &self.flags.adapter_column else {
-            return Ok((0..self.labellers.len()).collect());
+            let mut asked: Vec<usize> = Vec::new();
+            for labeller in self.choices.iter().flat_map(|choice| choice.of_row(number)) {
+                if !asked.contains(&labeller) {
+                    asked.push(labeller);
+                }
+            }
+            return Ok(asked);
         };
         let given = row.index.as_deref().unwrap_or_default();
         let mut asked: Vec<usize> = Vec::new();
