@@ -24,6 +24,7 @@ import torch
 import transformers
 
 import adapter_goldens
+import composition_goldens
 import encoder_goldens
 import fusion_goldens
 from storage import files_below, install, sha256
@@ -42,6 +43,7 @@ def make(root):
     encoder_goldens.make_stored_forms(root, SEED + 100)
     adapter_goldens.make_adapters(root, SEED + 1000)
     fusion_goldens.make_fusions(root, SEED + 2000)
+    composition_goldens.make_compositions(root, SEED + 3000)
 
 
 def manifest(root):

@@ -105,13 +105,13 @@ impl Adapter {
 
     /// Additions and multiplications of the modules' products for a batch of an encoder of so many
     /// layers, whose head reads the first tokens: of a pass without a backward, and of a training
-    /// step, forward and backward. Two for each multiply-add.
+    /// step, forward and backward. Two for each multiply-add; those of compositions are not counted.
     pub fn operations(&self, batch: &RaggedBatch, layers: usize) -> [f64; 2] {
         let mut all = [0.0; 2];
         for (place, module) in self.modules() {
             let first = place.layer + 1 == layers && !module.needs_all_tokens();
             let tokens = if first { batch.rows() } else { batch.tokens() };
-            let of_token = module.multiply_adds().map(|n| 2.0 * n as f64);
+            let of_token = module.multiply_adds().unwrap_or_default().map(|n| 2.0 * n as f64);
             all.iter_mut().zip(of_token).for_each(|(sum, n)| *sum += tokens as f64 * n);
         }
         all
@@ -172,7 +172,7 @@ impl Adapter {
     pub(crate) fn add_penalty(&mut self) -> f64 {
         let fusions = self.modules.iter_mut().filter_map(|module| match module {
             Module::Fusion(fusion) => Some(fusion),
-            Module::Bottleneck(_) => None,
+            Module::Bottleneck(_) | Module::Composed(_) => None,
         });
         fusions.map(|fusion| fusion.add_penalty()).sum()
     }

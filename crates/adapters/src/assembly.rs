@@ -79,12 +79,7 @@ impl TaskModel {
         let form = Form::of(&adapter.config);
         let device = encoder.device();
         let modules = adapter.modules.iter().map(|(place, stored)| {
-            let m = stored.down_bias.len();
-            let down = linear(device, [m, d], &stored.down_weight, &stored.down_bias);
-            let up = linear(device, [d, m], &stored.up_weight, &stored.up_bias);
-            let mut module = Bottleneck::new(form, down, up);
-            module.extras = stored_extras(device, d, stored);
-            (*place, Module::Bottleneck(Box::new(module)))
+            (*place, Module::Bottleneck(Box::new(bottleneck_of(device, d, form, stored))))
         });
         let norms = adapter.layer_norms.iter().map(|(place, stored)| {
             let row = |values: &[f32]| device.lasting_tensor(1, values.len(), values);
@@ -237,6 +232,21 @@ pub(crate) fn new_head(device: &Device, d: usize, shape: &HeadShape, seed: u64) 
         linear(device, [outputs, d], &weight, &vec![0.0; outputs])
     });
     Head::new(layers.collect(), shape.activation)
+}
+
+/// A stored bottleneck on a device, wired as `form`.
+pub(crate) fn bottleneck_of(
+    device: &Device,
+    d: usize,
+    form: Form,
+    stored: &StoredBottleneck,
+) -> Bottleneck {
+    let m = stored.down_bias.len();
+    let down = linear(device, [m, d], &stored.down_weight, &stored.down_bias);
+    let up = linear(device, [d, m], &stored.up_weight, &stored.up_bias);
+    let mut module = Bottleneck::new(form, down, up);
+    module.extras = stored_extras(device, d, stored);
+    module
 }
 
 /// A stored head on the encoder's device.

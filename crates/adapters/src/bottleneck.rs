@@ -180,6 +180,18 @@ impl Bottleneck {
         [&mut self.down, &mut self.up].into_iter().chain(&mut self.extras.gate)
     }
 
+    /// s·up(f(down(a))) [tokens, d] for a [tokens, d]: what a fusion takes of a member, which has no
+    /// gate and no norm of its own.
+    pub(crate) fn output(&self, a: &Tensor) -> Tensor {
+        let (activated, _) = self.down.forward_activated(a, self.form.activation, false);
+        let mut y = self.up.forward(&activated);
+        match &self.extras.scaling {
+            Some(scaling) => y.scale_by(scaling.value()),
+            None => y.scale(self.form.scaling),
+        }
+        y
+    }
+
     /// The end's result [tokens, d] in a pass without a backward.
     pub(crate) fn forward(&self, end: End<'_>) -> Tensor {
         self.run(end, false, Dropout::NONE).0

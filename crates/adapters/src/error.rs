@@ -12,6 +12,8 @@ use std::path::PathBuf;
 pub(crate) use adaptkit_encoder::foreign_text::{quoted, said};
 use adaptkit_encoder::{EncoderError, Place};
 
+use crate::composition::CompositionError;
+
 /// An adapter configuration that is wrong or not supported.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -242,6 +244,17 @@ pub enum AdapterError {
     /// An adapter configuration is wrong or not supported.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A composition is wrong, or not made up by the adapters at hand.
+    #[error(transparent)]
+    Composition(#[from] CompositionError),
+    /// The composition in a file is wrong.
+    #[error("{}: {source}", path.display())]
+    CompositionFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: CompositionError,
+    },
     /// A weights file could not be read.
     #[error(transparent)]
     Weights(#[from] Box<EncoderError>),
@@ -332,6 +345,24 @@ pub enum AdapterError {
         made_for: String,
         /// Its value for the encoder at hand.
         found: String,
+    },
+    /// Adapters or heads that cannot be merged.
+    #[error(
+        "the {what} {} and {} cannot be merged: their {field} differ, {values}",
+        quoted(first),
+        quoted(other)
+    )]
+    Unlike {
+        /// `adapters` or `heads`.
+        what: &'static str,
+        /// The first one's name.
+        first: String,
+        /// The other's.
+        other: String,
+        /// What they differ in.
+        field: String,
+        /// The first one's and the other's.
+        values: String,
     },
     /// An adapter that a fusion cannot have.
     #[error("adapter {} cannot be a member of this fusion: {reason}", quoted(name))]

@@ -31,7 +31,7 @@ use adaptkit_encoder::EndGradients;
 use crate::bottleneck::{End, EndNormBackward, Form, Input, Residual, input_gradients};
 use crate::config::FusionConfig;
 
-mod assembly;
+pub(crate) mod assembly;
 mod attention;
 mod folding;
 mod pruning;
@@ -199,6 +199,12 @@ impl Fusion {
             values_with_residual: config.residual_before && has_value,
             folded: OnceLock::new(),
         }
+    }
+
+    /// The same without the norm at the end, which whoever has it in a composition takes.
+    pub(crate) fn before_end(mut self) -> Fusion {
+        self.form.norm_at_end = false;
+        self
     }
 
     /// How many members it mixes.

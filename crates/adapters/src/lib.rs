@@ -2,19 +2,21 @@
 //!
 //! [`TaskModel`] is what is trained for one task: an [`Adapter`] of [`Module`]s at places of the
 //! encoder ([`Bottleneck`]s, or [`Fusion`]s of several adapters), and a [`Head`]. [`config`] says what an adapter is to be, [`files`] reads and
-//! writes the `adapters` library's directories.
+//! writes the `adapters` library's directories, and [`composition`] makes one model of several adapters.
 
 mod adapter;
 mod assembly;
 pub mod atomic;
 mod bottleneck;
 mod classifier;
+pub mod composition;
 pub mod config;
 pub mod error;
 pub mod files;
 mod fusion;
 mod head;
 mod linear;
+mod merging;
 mod mixed;
 mod module;
 mod slab;
@@ -23,6 +25,7 @@ pub use adapter::{Adapter, Inference, Training};
 pub use assembly::HeadShape;
 pub use bottleneck::{Bottleneck, Extras, Form, Input, Residual};
 pub use classifier::{Entry, Loss, Owner, TaskModel, TrainingPass};
+pub use composition::{Composition, CompositionError};
 pub use config::AdapterConfig;
 pub use error::{AdapterError, ConfigError};
 pub use fusion::{

@@ -1,9 +1,10 @@
-//! What sits at a place: one bottleneck, or a fusion of several.
+//! What sits at a place: one bottleneck, a fusion of several, or a composition.
 
 use adaptkit_compute::{Parameter, Tensor};
 use adaptkit_encoder::EndGradients;
 
 use crate::bottleneck::{Bottleneck, BottleneckTape, End, EndNormBackward};
+use crate::composition::composed::Composed;
 use crate::fusion::{Fusion, FusionTape};
 
 /// What sits at a place.
@@ -12,7 +13,12 @@ pub enum Module {
     Bottleneck(Box<Bottleneck>),
     /// A mixture of frozen bottlenecks, trained.
     Fusion(Box<Fusion>),
+    /// Several of both, for passes without a backward only.
+    Composed(Box<Composed>),
 }
+
+/// What is asked of a composition that only what is trained can do.
+const NOT_TRAINED: &str = "a composition has no backward pass";
 
 /// What a module keeps for its backward pass.
 pub(crate) enum ModuleTape {
@@ -21,20 +27,22 @@ pub(crate) enum ModuleTape {
 }
 
 impl Module {
-    /// Numbers that training changes.
+    /// Numbers that training changes; of a composition those of all in it.
     pub fn parameters(&self) -> usize {
         match self {
             Module::Bottleneck(module) => module.parameters(),
             Module::Fusion(module) => module.parameters(),
+            Module::Composed(module) => module.parameters(),
         }
     }
 
     /// Multiply-adds of its products for a token: in a pass without a backward, and in a step of
-    /// training, forward and backward.
-    pub fn multiply_adds(&self) -> [usize; 2] {
+    /// training, forward and backward. A composition's are not counted.
+    pub fn multiply_adds(&self) -> Option<[usize; 2]> {
         match self {
-            Module::Bottleneck(module) => module.multiply_adds(),
-            Module::Fusion(module) => module.multiply_adds(),
+            Module::Bottleneck(module) => Some(module.multiply_adds()),
+            Module::Fusion(module) => Some(module.multiply_adds()),
+            Module::Composed(_) => None,
         }
     }
 
@@ -42,21 +50,25 @@ impl Module {
     pub fn bottleneck(&self) -> Option<&Bottleneck> {
         match self {
             Module::Bottleneck(module) => Some(module),
-            Module::Fusion(_) => None,
+            Module::Fusion(_) | Module::Composed(_) => None,
         }
     }
 
     /// The fusion, if it is one.
     pub fn fusion(&self) -> Option<&Fusion> {
         match self {
-            Module::Bottleneck(_) => None,
+            Module::Bottleneck(_) | Module::Composed(_) => None,
             Module::Fusion(module) => Some(module),
         }
     }
 
     /// Whether a row's first token depends on its others here.
     pub(crate) fn needs_all_tokens(&self) -> bool {
-        self.bottleneck().is_some_and(|module| module.extras.gate.is_some())
+        match self {
+            Module::Bottleneck(module) => module.extras.gate.is_some(),
+            Module::Fusion(_) => false,
+            Module::Composed(module) => module.needs_all_tokens(),
+        }
     }
 
     /// Calls `f` on each parameter with its name within the module.
@@ -64,6 +76,7 @@ impl Module {
         match self {
             Module::Bottleneck(module) => module.visit(f),
             Module::Fusion(module) => module.visit(f),
+            Module::Composed(_) => {}
         }
     }
 
@@ -72,6 +85,7 @@ impl Module {
         match self {
             Module::Bottleneck(module) => module.repack(),
             Module::Fusion(module) => module.repack(),
+            Module::Composed(_) => {}
         }
     }
 
@@ -81,6 +95,7 @@ impl Module {
         match self {
             Module::Bottleneck(module) => module.pack(),
             Module::Fusion(module) => module.fold_ahead(),
+            Module::Composed(_) => {}
         }
     }
 
@@ -89,6 +104,7 @@ impl Module {
         match self {
             Module::Bottleneck(module) => module.forward(end),
             Module::Fusion(module) => module.forward(end),
+            Module::Composed(module) => module.forward(end),
         }
     }
 
@@ -99,12 +115,15 @@ impl Module {
                 let (out, weights) = module.forward_weighing(end);
                 (out, Some(weights))
             }
-            Module::Bottleneck(_) => (self.forward(end), None),
+            Module::Bottleneck(_) | Module::Composed(_) => (self.forward(end), None),
         }
     }
 
     /// The same in training, with what the backward pass needs, if `keep`, and dropout masks from
     /// `key`.
+    ///
+    /// # Panics
+    /// If it is a composition.
     pub(crate) fn forward_training(
         &self,
         end: End<'_>,
@@ -120,6 +139,7 @@ impl Module {
                 let (out, tape) = module.forward_training(end, keep, key);
                 (out, tape.map(|tape| ModuleTape::Fusion(Box::new(tape))))
             }
+            Module::Composed(_) => panic!("{NOT_TRAINED}"),
         }
     }
 

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use crate::Common;
 use crate::attention;
 use crate::breakdown::Breakdown;
+use crate::compose::ComposeFlags;
 use crate::error::{CliError, output};
 use crate::layer_drops::{self, LayerDrops, Sweep};
 use crate::model_cache::resolve_model;
@@ -31,9 +32,12 @@ pub(crate) struct Flags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
     model: String,
-    /// The adapter's directory
-    #[arg(long, value_name = "DIR")]
-    adapter: PathBuf,
+    /// The adapter's directory; with --compose those of all its adapters, with names of their own or
+    /// these
+    #[arg(long, value_name = "[NAME=]DIR", required = true)]
+    adapter: Vec<String>,
+    #[command(flatten)]
+    composing: ComposeFlags,
     /// A task by name, read from --data: cola, sst2, mrpc, stsb, rte, …
     #[arg(long, alias = "task-name", value_name = "NAME", requires = "data")]
     task: Option<String>,
@@ -109,7 +113,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         let message = "--plot draws what --adapterdrop sweep or --ablate finds; give one of them";
         return Err(CliError::usage(message));
     }
-    let folder = TaskFolder::read(&flags.adapter)?;
+    let folder = flags.folder()?;
     folder.say(common);
     let members = match &folder.stored {
         Stored::Fusion(fusion) => Some(fusion.layout()),
@@ -118,7 +122,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     if flags.attention_plot.is_some() && members.is_none() {
         return Err(CliError::usage(format!(
             "--attention-plot draws what a fusion attends to, and {} holds none",
-            flags.adapter.display()
+            folder.name()
         )));
     }
     let space = folder.answer_space(flags.threshold)?;
@@ -131,7 +135,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         leave_out_lowest(&mut model, &encoder, layers)?;
     }
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-    let max_length = folder.max_length(flags.max_length, &encoder);
+    let max_length = folder.max_length(flags.max_length, &encoder)?;
     let mut results = Map::new();
     let mut breakdowns = Vec::new();
     let mut tables = Vec::new();
@@ -210,6 +214,21 @@ struct ScoredSet {
 }
 
 impl Flags {
+    fn folder(&self) -> Result<TaskFolder, CliError> {
+        match (&self.composing.compose[..], &self.adapter[..]) {
+            ([], [adapter]) => self.composing.folder(adapter),
+            ([], _) => Err(CliError::usage(
+                "--adapter is given several times: evaluate each alone, or say with --compose how \
+                 they go together",
+            )),
+            ([_], adapters) => match self.composing.answers(adapters)?.pop() {
+                Some(answers) => answers.single(),
+                None => Err(CliError::usage("--compose is empty")),
+            },
+            _ => Err(CliError::usage("--compose is given several times: evaluate each alone")),
+        }
+    }
+
     fn sweep(&self) -> Option<Sweep> {
         match (self.ablate, self.adapterdrop) {
             (true, _) => Some(Sweep::Spans),

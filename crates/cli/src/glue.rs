@@ -124,7 +124,7 @@ impl SubmitFlags {
         let mut files = Vec::new();
         for (task, folder, space) in &folders {
             let model = folder.on(&encoder, &self.model)?;
-            let max_length = folder.max_length(self.max_length, &encoder);
+            let max_length = folder.max_length(self.max_length, &encoder)?;
             for file in planned.iter().filter(|file| file.task.name == task.name) {
                 let mut reader = task.open(&self.data, file.test)?;
                 let (mut indices, mut logits, mut cut) = (Vec::new(), Vec::new(), 0);

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::files::{
-    ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredFusion, StoredHead,
+    ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredAttention,
+    StoredComposition, StoredFusion, StoredHead,
 };
 use adaptkit::encoder::{Checkpoint, EncoderConfig};
 use clap::Args;
@@ -45,6 +46,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     let mut facts = if adapter.join(ADAPTER_CONFIG).exists() {
         adapter_facts(&adapter)?
+    } else if StoredComposition::is_at(&adapter) {
+        composition_facts(&adapter)?
     } else if StoredFusion::is_at(&adapter) {
         fusion_facts(&adapter)?
     } else if StoredHead::is_alone_at(&adapter) {
@@ -164,6 +167,30 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
     }
     facts.extend(origin_facts(provenance));
     Ok(facts)
+}
+
+fn composition_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
+    let StoredComposition { composition, head_setup, parts } = StoredComposition::read(directory)?;
+    let members = parts.adapters.values().map(|adapter| {
+        let preset = adapter.config.preset_name().map_or("of its own", |p| p.names()[0]);
+        format!("{} ({preset})", adapter.name)
+    });
+    let adapters = parts.adapters.values().map(StoredAdapter::parameters).sum::<usize>();
+    let fusions = parts.fusions.values().flat_map(|fusion| fusion.attention.values());
+    let fusions: usize = fusions.map(StoredAttention::parameters).sum();
+    let model = parts.adapters.values().next().map(|adapter| &adapter.model);
+    let facts = json!({
+        "kind": "composition",
+        "composition": composition.to_string(),
+        "adapters": members.collect::<Vec<_>>(),
+        "fusions": parts.fusions.keys().collect::<Vec<_>>(),
+        "heads": parts.heads.keys().collect::<Vec<_>>(),
+        "answered_by": head_setup.map(|heads| heads.to_string()),
+        "parameters": adapters + fusions,
+        "base_type": model.map(|model| &model.model_type),
+        "hidden_size": model.map(|model| model.hidden_size),
+    });
+    Ok(facts.as_object().cloned().unwrap_or_default())
 }
 
 fn head_facts(head: Option<&StoredHead>) -> Map<String, Value> {

@@ -7,6 +7,7 @@ mod arguments;
 mod attention;
 mod bench;
 mod breakdown;
+mod compose;
 mod environment;
 mod error;
 mod eval;
@@ -16,6 +17,7 @@ pub mod fuzzing;
 mod glue;
 mod inspect;
 mod layer_drops;
+mod merge;
 mod messages;
 mod model_cache;
 mod picture;
@@ -124,6 +126,8 @@ enum Command {
     Fuse(Box<fuse::Flags>),
     /// Leave out of a fusion the members that it attends to least
     Prune(Box<prune::Flags>),
+    /// Merge trained adapters of one configuration into one, by their weighted mean or sum
+    Merge(merge::Flags),
     /// Score an adapter on labelled rows
     Eval(eval::Flags),
     /// Label rows with one or more adapters
@@ -149,6 +153,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Train(flags) => train::run(&flags, common),
         Command::Fuse(flags) => fuse::run(&flags, common),
         Command::Prune(flags) => prune::run(&flags, common),
+        Command::Merge(flags) => merge::run(&flags, common),
         Command::Eval(flags) => eval::run(&flags, common),
         Command::Predict(flags) => predict::run(&flags, common),
         Command::Glue(flags) => glue::run(&flags, common),

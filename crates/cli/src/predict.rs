@@ -1,5 +1,7 @@
 //! `adaptkit predict`: labels for rows, in their order.
 
+mod folders;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,10 +18,13 @@ use serde_json::{Map, Value, json};
 
 use crate::Common;
 use crate::attention;
+use crate::compose::ComposeFlags;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
 use crate::rows::{self, FileFlags};
-use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
+use crate::task_folder::leave_out_lowest;
+
+use folders::{Choice, Folder};
 
 /// Flags of `adaptkit predict`.
 #[derive(Args)]
@@ -31,6 +36,8 @@ pub(crate) struct Flags {
     /// name or the one given here. They share the base's layers below their own
     #[arg(long, value_name = "[NAME=]DIR", required = true)]
     adapter: Vec<String>,
+    #[command(flatten)]
+    composing: ComposeFlags,
     /// The column that says which adapters label a row: their names, with commas between them
     #[arg(long, value_name = "COLUMN")]
     adapter_column: Option<String>,
@@ -100,27 +107,8 @@ struct Labeller {
     members: Option<MemberLayout>,
 }
 
-/// The members of a folder's fusion.
-fn members(folder: &TaskFolder) -> Option<MemberLayout> {
-    match &folder.stored {
-        Stored::Fusion(fusion) => Some(fusion.layout()),
-        _ => None,
-    }
-}
-
-/// An adapter's directory that was found to be in order.
-struct Folder {
-    /// What the output calls it.
-    name: String,
-    directory: PathBuf,
-    space: AnswerSpace,
-    /// The members of a fusion.
-    members: Option<MemberLayout>,
-}
-
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    let folders = flags.folders(common)?;
-    flags.check_explanation(&folders, common)?;
+    let (folders, choices) = flags.folders(common)?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
     let reader = flags.reader()?;
     let directory = resolve_model(&flags.model)?;
@@ -130,15 +118,15 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     // Read once more, one after the other: of hundreds only what they answer with stays in memory.
     let mut tasks = ResidentTasks::with_capacity(&encoder, folders.len());
     let mut labellers = Vec::with_capacity(folders.len());
-    for Folder { name, directory, space, members } in folders {
-        let folder = TaskFolder::read(&directory)?;
+    for Folder { name, source, space, members } in folders {
+        let folder = source.read()?;
         let mut model = folder.on(&encoder, &flags.model)?;
         leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
         tasks.add(model);
-        let max_length = folder.max_length(flags.max_length, &encoder);
+        let max_length = folder.max_length(flags.max_length, &encoder)?;
         labellers.push(Labeller { name, space, max_length, members });
     }
-    let session = Session { flags, common, encoder, tokenizer, tasks, labellers };
+    let session = Session { flags, common, encoder, tokenizer, tasks, labellers, choices };
     if flags.output == Path::new("-") {
         return session.label(reader, &mut BufWriter::new(std::io::stdout().lock()));
     }
@@ -161,74 +149,6 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 }
 
 impl Flags {
-    /// The adapters with the names that the output has for them.
-    fn folders(&self, common: &Common) -> Result<Vec<Folder>, CliError> {
-        let mut folders: Vec<Folder> = Vec::new();
-        for text in &self.adapter {
-            // A directory may have such a sign in its name.
-            let (name, directory) = match text.split_once('=') {
-                Some((name, directory)) if !Path::new(text).exists() => (Some(name), directory),
-                _ => (None, &text[..]),
-            };
-            let directory = PathBuf::from(directory);
-            let folder = TaskFolder::read(&directory)?;
-            let name = name.map_or_else(|| folder.name().to_owned(), str::to_owned);
-            if folders.iter().any(|other| other.name == name) {
-                return Err(CliError::usage(format!(
-                    "two adapters are called {}, and the output names adapters; give one another \
-                     name with --adapter NAME={}",
-                    quoted(&name),
-                    directory.display()
-                )));
-            }
-            folder.say(common);
-            let space = folder.answer_space(self.threshold)?;
-            let members = members(&folder);
-            folders.push(Folder { name, directory, space, members });
-        }
-        for (name, layers) in &self.adapterdrop {
-            if let Some(name) = name
-                && !folders.iter().any(|folder| folder.name == *name)
-            {
-                return Err(CliError::usage(format!(
-                    "--adapterdrop {name}={layers}: no adapter is called {}; there are {}",
-                    quoted(name),
-                    names(folders.iter().map(|folder| &folder.name[..]))
-                )));
-            }
-        }
-        Ok(folders)
-    }
-
-    /// That there is something to explain, in a format that has room for it.
-    fn check_explanation(&self, folders: &[Folder], common: &Common) -> Result<(), CliError> {
-        if !self.explain {
-            return Ok(());
-        }
-        if self.output_format == OutputFormat::Tsv {
-            let message = "--explain adds to JSON objects; --output-format tsv has no place for it";
-            return Err(CliError::usage(message));
-        }
-        let plain: Vec<&str> = folders
-            .iter()
-            .filter(|folder| folder.members.is_none())
-            .map(|folder| &folder.name[..])
-            .collect();
-        let shown = names(plain.iter().copied());
-        if plain.len() == folders.len() {
-            return Err(CliError::usage(format!(
-                "--explain shows what a fusion attends to, and there is none: {shown}; \
-                 `adaptkit fuse` makes one of several adapters"
-            )));
-        }
-        if !plain.is_empty() {
-            common.note(format_args!(
-                "note: --explain adds nothing where there is no fusion: {shown}"
-            ));
-        }
-        Ok(())
-    }
-
     fn dropped_layers(&self, name: &str) -> usize {
         let given = |wanted: Option<&str>| {
             let of = self.adapterdrop.iter().rev().find(|(given, _)| given.as_deref() == wanted);
@@ -283,6 +203,7 @@ struct Session<'a> {
     tasks: ResidentTasks,
     /// One for each of the tasks.
     labellers: Vec<Labeller>,
+    choices: Vec<Choice>,
 }
 
 impl Session<'_> {
@@ -290,13 +211,14 @@ impl Session<'_> {
         if self.flags.output_format == OutputFormat::Tsv {
             writeln!(out, "{}", self.header()).map_err(output)?;
         }
-        let mut cut = 0;
+        let (mut cut, mut labelled) = (0, 0);
         loop {
             let rows = reader.by_ref().take(ROWS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
             if rows.is_empty() {
                 break;
             }
-            cut += self.label_rows(&rows, out)?;
+            cut += self.label_rows(&rows, labelled, out)?;
+            labelled += rows.len();
             out.flush().map_err(output)?;
         }
         rows::say(self.common, reader.report());
@@ -306,9 +228,16 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Writes the rows' labels and returns how many rows were cut.
-    fn label_rows(&self, rows: &[Example], out: &mut dyn Write) -> Result<usize, CliError> {
-        let asked = rows.iter().map(|row| self.asked(row)).collect::<Result<Vec<_>, _>>()?;
+    /// Writes the labels of rows from a number on and returns how many rows were cut.
+    fn label_rows(
+        &self,
+        rows: &[Example],
+        first: usize,
+        out: &mut dyn Write,
+    ) -> Result<usize, CliError> {
+        let numbered = rows.iter().zip(first..);
+        let asked = numbered.map(|(row, number)| self.asked(row, number));
+        let asked = asked.collect::<Result<Vec<_>, _>>()?;
         let Tokenised { rows: tokenised, of_length, cut } = self.tokenise(rows)?;
         let wishes = asked.iter().enumerate().flat_map(|(row, models)| {
             models.iter().map(move |model| (row, *model)).map(|(row, model)| {
@@ -370,9 +299,15 @@ impl Session<'_> {
     }
 
     /// The labellers of a row, by their numbers.
-    fn asked(&self, row: &Example) -> Result<Vec<usize>, CliError> {
+    fn asked(&self, row: &Example, number: usize) -> Result<Vec<usize>, CliError> {
         let Some(column) = &self.flags.adapter_column else {
-            return Ok((0..self.labellers.len()).collect());
+            let mut asked: Vec<usize> = Vec::new();
+            for labeller in self.choices.iter().flat_map(|choice| choice.of_row(number)) {
+                if !asked.contains(&labeller) {
+                    asked.push(labeller);
+                }
+            }
+            return Ok(asked);
         };
         let given = row.index.as_deref().unwrap_or_default();
         let mut asked: Vec<usize> = Vec::new();

@@ -143,7 +143,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let device = common.device()?;
     let mut encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-    let max_length = folder.max_length(flags.max_length, &encoder);
+    let max_length = folder.max_length(flags.max_length, &encoder)?;
     let whole = folder.on(&encoder, &flags.model)?;
     if flags.retrain_epochs > 0 {
         encoder.prepare_backward(whole.adapter.lowest())?;

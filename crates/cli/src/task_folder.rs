@@ -4,13 +4,15 @@ use std::path::Path;
 
 use adaptkit::adapters::TaskModel;
 use adaptkit::adapters::files::{
-    ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredFusion, StoredHead,
+    ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredComposition,
+    StoredFusion, StoredHead,
 };
 use adaptkit::encoder::Encoder;
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold};
 
 use crate::Common;
+use crate::compose::{ComposeFlags, Composed};
 use crate::error::CliError;
 
 /// The results of the training, beside the adapter's files.
@@ -32,6 +34,8 @@ pub(crate) fn own_files() -> Vec<String> {
 pub(crate) enum Stored {
     Adapter(StoredAdapter),
     Fusion(StoredFusion),
+    /// A way through a composition.
+    Composed(Box<Composed>),
     /// Nothing: the head is the bare base's.
     Nothing,
 }
@@ -45,6 +49,9 @@ pub(crate) struct TaskFolder {
 
 impl TaskFolder {
     pub(crate) fn read(directory: &Path) -> Result<TaskFolder, CliError> {
+        if StoredComposition::is_at(directory) {
+            return ComposeFlags::default().of_directory(None, directory)?.single();
+        }
         let (stored, head) = if StoredFusion::is_at(directory) {
             let (fusion, head) = StoredFusion::read(directory)?;
             (Stored::Fusion(fusion), head)
@@ -68,6 +75,7 @@ impl TaskFolder {
     pub(crate) fn name(&self) -> &str {
         match &self.stored {
             Stored::Adapter(adapter) => &adapter.name,
+            Stored::Composed(composed) => &composed.way.name,
             Stored::Fusion(_) | Stored::Nothing => &self.head.name,
         }
     }
@@ -87,9 +95,15 @@ impl TaskFolder {
         if let Some(provenance) = &self.provenance {
             provenance.check_base(self.name(), &base_reference(encoder, model))?;
         }
+        if let Stored::Composed(composed) = &self.stored {
+            composed.check_base(&base_reference(encoder, model))?;
+        }
         let mut model = match &self.stored {
             Stored::Adapter(adapter) => TaskModel::from_stored(encoder, adapter, &self.head)?,
             Stored::Fusion(fusion) => TaskModel::from_stored_fusion(encoder, fusion, &self.head)?,
+            Stored::Composed(composed) => {
+                TaskModel::composed(encoder, &composed.way, &composed.parts, &self.head)?
+            }
             Stored::Nothing => TaskModel::bare(encoder, &self.head)?,
         };
         model.pack_for_inference();
@@ -116,10 +130,24 @@ impl TaskFolder {
         })
     }
 
-    /// The longest row: as asked for, as in training, or as the model allows.
-    pub(crate) fn max_length(&self, asked: Option<usize>, encoder: &Encoder) -> usize {
+    /// The longest row: as asked for, as in training, or as the model and a composition's splits
+    /// allow.
+    pub(crate) fn max_length(
+        &self,
+        asked: Option<usize>,
+        encoder: &Encoder,
+    ) -> Result<usize, CliError> {
         let trained = self.provenance.as_ref().and_then(|p| p.max_length);
-        asked.or(trained).unwrap_or_else(|| encoder.config().longest_row())
+        let length = asked.or(trained).unwrap_or_else(|| encoder.config().longest_row());
+        let Stored::Composed(composed) = &self.stored else { return Ok(length) };
+        match (composed.way.composition.longest_row(), asked) {
+            (Some(splits), Some(asked)) if asked > splits => Err(CliError::usage(format!(
+                "--max-length is {asked}, and the splits of {} are for {splits} tokens: give at \
+                 most as many, or other splits",
+                self.name()
+            ))),
+            (splits, _) => Ok(splits.map_or(length, |splits| splits.min(length))),
+        }
     }
 }
 

@@ -6,11 +6,12 @@ use std::process::Command;
 
 use adaptkit_testkit::golden_dir;
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "docs/training.md",
     "docs/adapterdrop.md",
     "docs/fusion.md",
+    "docs/composition.md",
     "docs/prediction.md",
     "docs/files.md",
     "docs/models.md",

@@ -8,6 +8,7 @@
 mod attention;
 mod bottleneck;
 mod ceilings;
+mod columns;
 mod device;
 mod error;
 mod linear;

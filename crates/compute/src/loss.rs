@@ -5,6 +5,15 @@ use adaptkit_kernels::loss;
 use crate::Tensor;
 
 impl Tensor {
+    /// self [rows, columns] ← the soft-max of each row.
+    pub fn softmax_rows(&mut self) {
+        let columns = self.columns().max(1);
+        for row in self.values_mut().chunks_exact_mut(columns) {
+            let probabilities = softmax(row);
+            row.copy_from_slice(&probabilities);
+        }
+    }
+
     /// The mean soft-max cross-entropy of logits [rows, classes] and its gradient.
     ///
     /// # Panics

@@ -1,6 +1,9 @@
 //! Files of an adapter and its head.
 
-use adaptkit_adapters::files::{Provenance, StoredAdapter, StoredFusion, StoredHead};
+use adaptkit_adapters::Composition;
+use adaptkit_adapters::files::{
+    Provenance, StoredAdapter, StoredComposition, StoredFusion, StoredHead,
+};
 
 use crate::{accepted, directory};
 
@@ -70,6 +73,14 @@ fn fusion(name: &str, data: &[u8]) {
         std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
         std::fs::write(&path, if path.ends_with(name) { data } else { bytes }).expect("a file");
     }
+    StoredComposition::is_at(home.path());
+    if let Some(composition) = accepted(StoredComposition::read(home.path())) {
+        let again = directory(&[]);
+        composition.write(again.path()).expect("what was read");
+        let read = StoredComposition::read(again.path()).expect("what was written");
+        assert!(read.composition == composition.composition);
+        assert!(read.head_setup == composition.head_setup);
+    }
     let Some((fusion, _)) = accepted(StoredFusion::read(home.path())) else { return };
     let head = home.path().join("head");
     let files = [("head_config.json", HEAD_CONFIG), ("model_head.safetensors", HEAD)];
@@ -81,6 +92,17 @@ fn fusion(name: &str, data: &[u8]) {
         let (read, _) = StoredFusion::read(again.path()).expect("what was written");
         assert_eq!(read.config, fusion.config);
         assert!(read.attention == fusion.attention);
+    }
+}
+
+/// A composition in text. What is read is written and read again, and has its ways.
+pub fn composition(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Some(composition) = accepted(text.parse::<Composition>()) else { return };
+    assert_eq!(composition.to_string().parse(), Ok(composition.clone()));
+    let ways = composition.ways().expect("a composition that was read");
+    for row in [0, 1, usize::MAX] {
+        assert!(ways.of_row(row).iter().all(|way| *way < ways.all.len()));
     }
 }
 

@@ -16,7 +16,8 @@ mod pulled;
 mod rows;
 
 pub use adapters::{
-    adapter_config, adapter_setup, fusion_config, head_config, provenance, tensor_names,
+    adapter_config, adapter_setup, composition, fusion_config, head_config, provenance,
+    tensor_names,
 };
 pub use models::{config, pickle, safetensors, sharded_index, tokenizer, torch_file};
 pub use pulled::{hub_index, pull_record, wheel};
@@ -31,9 +32,10 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 20] = [
+pub const TARGETS: [Target; 21] = [
     ("adapter_config", adapter_config),
     ("adapter_setup", adapter_setup),
+    ("composition", composition),
     ("config", config),
     ("delimited", delimited),
     ("fusion_config", fusion_config),

@@ -49,7 +49,25 @@ pub struct StoredFusion {
     pub attention: BTreeMap<Place, StoredAttention>,
 }
 
+/// A fusion without its members: what a folder that is named by them holds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredFuse {
+    /// The members' names, in their order.
+    pub names: Vec<String>,
+    /// Its configuration.
+    pub config: FusionConfig,
+    /// The encoder it was made for.
+    pub model: ModelReference,
+    /// The attention by place.
+    pub attention: BTreeMap<Place, StoredAttention>,
+}
+
 impl StoredAttention {
+    /// How many numbers it has.
+    pub fn parameters(&self) -> usize {
+        self.parts().iter().map(|(_, values)| values.len()).sum()
+    }
+
     fn parts(&self) -> Vec<(&'static str, &[f32])> {
         let mut parts: Vec<(&'static str, &[f32])> = vec![
             ("query.weight", &self.query_weight),
@@ -67,6 +85,16 @@ impl StoredFusion {
     pub fn name(&self) -> String {
         let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
         names.join(",")
+    }
+
+    /// The same without the members.
+    pub fn fuse(&self) -> StoredFuse {
+        StoredFuse {
+            names: self.members.iter().map(|member| member.name.clone()).collect(),
+            config: self.config.clone(),
+            model: self.model.clone(),
+            attention: self.attention.clone(),
+        }
     }
 
     /// Numbers that training changes.
@@ -98,25 +126,8 @@ impl StoredFusion {
         let setup_path = directory.join(ADAPTER_SETUP);
         let setup = json::read_object(&setup_path)?;
         let names = member_names(&setup_path, setup.get("adapter_setup"))?;
-        let folder = directory.join(names.join(","));
-        let path = folder.join(FUSION_CONFIG);
-        if !path.exists() {
-            let hint = format!(": {} asks for it", setup_path.display());
-            return Err(AdapterError::MissingFile { path: folder, expected: FUSION_CONFIG, hint });
-        }
-        let map = json::read_object(&path)?;
-        let found: Option<Vec<&str>> = match map.get("adapter_names") {
-            Some(Value::Array(found)) => found.iter().map(Value::as_str).collect(),
-            _ => None,
-        };
-        if found.is_none_or(|found| found != names) {
-            let expected = format!("{names:?}, the names and order of its folder");
-            let found = map.get("adapter_names");
-            return Err(json::field_error(&path, "adapter_names", found, &expected));
-        }
-        let model = ModelReference::read(&path, &map)?;
-        let config = FusionConfig::from_json(map.get("config").unwrap_or(&Value::Null))
-            .map_err(|source| AdapterError::ConfigFile { path: path.clone(), source })?;
+        let StoredFuse { config, model, attention, .. } =
+            StoredFuse::read_in(directory, &setup_path, &names)?;
         let mut members = Vec::new();
         for name in &names {
             let member = StoredAdapter::read(&directory.join(name))?;
@@ -128,7 +139,6 @@ impl StoredFusion {
             member.model.check("adapter", name, &model.model_type, model.hidden_size)?;
             members.push(member);
         }
-        let attention = read_attention(&folder, &names.join(","), &config, &model)?;
         let head = match setup.get("head_setup") {
             None | Some(Value::Null) => None,
             Some(_) => {
@@ -152,8 +162,87 @@ impl StoredFusion {
     pub fn write(&self, directory: &Path, head: &StoredHead) -> Result<(), AdapterError> {
         let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
         distinct(&names)?;
+        for member in &self.members {
+            member.write(&directory.join(&member.name))?;
+        }
+        self.fuse().write(&directory.join(self.name()))?;
+        head.write(&directory.join(&head.name))?;
+        let single = |name: &&str| json!({"type": "single", "children": [name]});
+        let children: Vec<Value> = names.iter().map(single).collect();
+        let setup = json!({
+            "adapter_setup": {"type": "Fuse", "children": children},
+            "head_setup": head.name,
+            "version": WRITTEN_VERSION,
+        });
+        json::write_in_order(&directory.join(ADAPTER_SETUP), &setup)
+    }
+}
+
+impl StoredFuse {
+    /// The names of the members, joined as the library does.
+    pub fn name(&self) -> String {
+        self.names.join(",")
+    }
+
+    /// Whether a directory holds a fusion without its members, as the library's
+    /// `save_adapter_fusion` leaves it.
+    pub fn is_alone_at(directory: &Path) -> bool {
+        directory.join(FUSION_CONFIG).exists()
+    }
+
+    /// Reads the fusion in `directory`, whose members are elsewhere.
+    ///
+    /// # Errors
+    /// What is missing, wrong or not supported.
+    pub fn read(directory: &Path) -> Result<StoredFuse, AdapterError> {
+        let path = directory.join(FUSION_CONFIG);
+        let map = json::read_object(&path)?;
+        let found = map.get("adapter_names");
+        let names = match found {
+            Some(Value::Array(found)) if !found.is_empty() => {
+                found.iter().map(|name| name.as_str().map(str::to_owned)).collect()
+            }
+            _ => None,
+        };
+        let expected = "a list of adapters' names";
+        let names: Vec<String> =
+            names.ok_or_else(|| json::field_error(&path, "adapter_names", found, expected))?;
+        for name in &names {
+            super::metadata::check_name("an adapter", name)?;
+        }
+        let model = ModelReference::read(&path, &map)?;
+        let config = FusionConfig::from_json(map.get("config").unwrap_or(&Value::Null))
+            .map_err(|source| AdapterError::ConfigFile { path: path.clone(), source })?;
+        let attention = read_attention(directory, &names.join(","), &config, &model)?;
+        Ok(StoredFuse { names, config, model, attention })
+    }
+
+    /// Reads the fusion of the named members in a setup's directory.
+    pub(super) fn read_in(
+        directory: &Path,
+        setup: &Path,
+        names: &[String],
+    ) -> Result<StoredFuse, AdapterError> {
+        let folder = directory.join(names.join(","));
+        let path = folder.join(FUSION_CONFIG);
+        if !path.exists() {
+            let hint = format!(": {} asks for it", setup.display());
+            return Err(AdapterError::MissingFile { path: folder, expected: FUSION_CONFIG, hint });
+        }
+        // Names and order first: what they are wrong in, the tensors' names are too.
+        let map = json::read_object(&path)?;
+        let found = map.get("adapter_names");
+        if found != Some(&json!(names)) {
+            let expected = format!("{names:?}, the names and order of its folder");
+            return Err(json::field_error(&path, "adapter_names", found, &expected));
+        }
+        StoredFuse::read(&folder)
+    }
+
+    /// Writes the fusion into `directory`, which exists or is created.
+    pub(super) fn write(&self, directory: &Path) -> Result<(), AdapterError> {
         let tensor_names = TensorNames::of(&self.model.model_type)?;
-        let (folder, hidden) = (directory.join(self.name()), self.model.hidden_size);
+        let hidden = self.model.hidden_size;
         let mut tensors = Vec::new();
         for (&place, attention) in &self.attention {
             for (part, values) in attention.parts() {
@@ -171,22 +260,10 @@ impl StoredFusion {
                 tensors.push((tensor_names.fusion(place, &self.name(), part), shape, values));
             }
         }
-        for member in &self.members {
-            member.write(&directory.join(&member.name))?;
-        }
-        write_tensors(&folder.join(FUSION_WEIGHTS), tensors)?;
+        write_tensors(&directory.join(FUSION_WEIGHTS), tensors)?;
         let mut around = self.model.around(&self.name(), self.config.to_json())?;
-        around["adapter_names"] = json!(names);
-        json::write(&folder.join(FUSION_CONFIG), around)?;
-        head.write(&directory.join(&head.name))?;
-        let single = |name: &&str| json!({"type": "single", "children": [name]});
-        let children: Vec<Value> = names.iter().map(single).collect();
-        let setup = json!({
-            "adapter_setup": {"type": "Fuse", "children": children},
-            "head_setup": head.name,
-            "version": WRITTEN_VERSION,
-        });
-        json::write_in_order(&directory.join(ADAPTER_SETUP), &setup)
+        around["adapter_names"] = json!(self.names);
+        json::write(&directory.join(FUSION_CONFIG), around)
     }
 }
 

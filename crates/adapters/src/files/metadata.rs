@@ -107,14 +107,21 @@ pub(super) fn vintage(map: &Map<String, Value>) -> Vintage {
 
 /// Whether a name can be part of a tensor's name, and of a folder's in a fusion.
 pub(super) fn check_name(what: &'static str, name: &str) -> Result<(), AdapterError> {
-    let reason = if name.is_empty() {
-        "it is empty"
+    match name_fault(name) {
+        Some(reason) => Err(AdapterError::Name { what, name: String::from(name), reason }),
+        None => Ok(()),
+    }
+}
+
+/// Why a name cannot be part of a tensor's name, if it cannot.
+pub(crate) fn name_fault(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("it is empty")
     } else if name.contains(['.', '/', '\\', ',']) {
-        "the characters . , / \\ separate the parts of names in these files"
+        Some("the characters . , / \\ separate the parts of names in these files")
     } else if name.chars().any(char::is_control) {
-        "it has control characters"
+        Some("it has control characters")
     } else {
-        return Ok(());
-    };
-    Err(AdapterError::Name { what, name: String::from(name), reason })
+        None
+    }
 }

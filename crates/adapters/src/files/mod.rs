@@ -10,7 +10,8 @@
 //! | `layer_norms.safetensors` | layer norms of the encoder that were trained too; the library ignores the file |
 //! | `adaptkit.json` | what that library has no place for ([`Provenance`]); it ignores the file |
 //!
-//! A fusion's directory holds one of these for each member, and more: see [`StoredFusion`].
+//! A fusion's directory holds one of these for each member, and more: see [`StoredFusion`]; so does
+//! that of another composition: see [`StoredComposition`].
 //!
 //! Here everything is plain numbers on the host: [`StoredAdapter`] and [`StoredHead`] know shapes
 //! and names, not how to compute. A directory is read strictly: each tensor that the configuration
@@ -22,6 +23,7 @@
 //! for byte: keys sorted, two spaces, ASCII only.
 
 mod adapter;
+mod composition;
 mod fusion;
 mod head;
 mod json;
@@ -33,9 +35,11 @@ mod tensor_names;
 mod tensors;
 
 pub use adapter::{StoredAdapter, StoredBottleneck, StoredGate, StoredNorm};
-pub use fusion::{StoredAttention, StoredFusion};
+pub use composition::{StoredComposition, StoredParts};
+pub use fusion::{StoredAttention, StoredFuse, StoredFusion};
 pub use head::{HeadKind, StoredHead, StoredLinear};
 pub use metadata::ModelReference;
+pub(crate) use metadata::name_fault;
 pub use provenance::{BaseReference, Provenance, PrunedFrom};
 pub use tensors::write_tensors;
 

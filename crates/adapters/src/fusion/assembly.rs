@@ -34,7 +34,7 @@ impl StoredFusion {
         model: &ModelReference,
         seed: u64,
     ) -> Result<StoredFusion, AdapterError> {
-        let places = check_members(encoder, &members)?;
+        let places = check_members(encoder, members.iter())?;
         if let Some(last) = members.last()
             && places.iter().any(|place| module_at(last, *place).is_none())
         {
@@ -110,22 +110,31 @@ impl TaskModel {
     }
 }
 
-/// A fusion's modules by place.
+/// A fusion's modules by place, as an adapter.
 fn modules_of(encoder: &Encoder, fusion: &StoredFusion) -> Result<Adapter, AdapterError> {
-    let mut modules = BTreeMap::new();
-    for place in check_members(encoder, &fusion.members)? {
+    let fusions = fusions_of(encoder, fusion)?.into_iter();
+    let modules = fusions.map(|(place, fusion)| (place, Module::Fusion(Box::new(fusion))));
+    Ok(Adapter::new(modules.collect(), BTreeMap::new()))
+}
+
+/// A fusion's modules by place.
+pub(crate) fn fusions_of(
+    encoder: &Encoder,
+    fusion: &StoredFusion,
+) -> Result<BTreeMap<Place, Fusion>, AdapterError> {
+    let mut fusions = BTreeMap::new();
+    for place in check_members(encoder, fusion.members.iter())? {
         let attention = fusion
             .attention
             .get(&place)
             .ok_or_else(|| AdapterError::NoAttention { name: fusion.name(), place })?;
-        let module = place_of(encoder, fusion, place, attention);
-        modules.insert(place, Module::Fusion(Box::new(module)));
+        fusions.insert(place, place_of(encoder, fusion, place, attention));
     }
-    Ok(Adapter::new(modules, BTreeMap::new()))
+    Ok(fusions)
 }
 
 /// The module of a member at a place.
-pub(super) fn module_at(member: &StoredAdapter, place: Place) -> Option<&StoredBottleneck> {
+pub(crate) fn module_at(member: &StoredAdapter, place: Place) -> Option<&StoredBottleneck> {
     let own = || member.modules.get(&place);
     let shared = || member.modules.iter().find(|(lowest, _)| lowest.site == place.site);
     match member.shared && member.config.occupies(place) {
@@ -135,16 +144,16 @@ pub(super) fn module_at(member: &StoredAdapter, place: Place) -> Option<&StoredB
 }
 
 /// Every place where the members have modules.
-fn check_members(
+pub(crate) fn check_members<'a>(
     encoder: &Encoder,
-    members: &[StoredAdapter],
+    members: impl Iterator<Item = &'a StoredAdapter> + Clone,
 ) -> Result<BTreeSet<Place>, AdapterError> {
     let config = encoder.config();
     let unsuited = |member: &StoredAdapter, reason| {
         Err(AdapterError::MemberUnsuited { name: member.name.clone(), reason })
     };
     let mut places = BTreeSet::new();
-    for member in members {
+    for member in members.clone() {
         member.check_base(&config.model_type, config.hidden_size, config.num_hidden_layers)?;
         let all = (0..config.num_hidden_layers)
             .flat_map(|layer| Site::ALL.map(|site| Place::new(layer, site)));

@@ -79,7 +79,7 @@ impl FusionTimes<'_> {
     /// Multiply-adds of the fusion at one place, for a token: folded, and in training.
     fn multiply_adds(&self) -> Option<[usize; 2]> {
         let (_, module) = self.fused.adapter.modules().next()?;
-        Some(module.multiply_adds())
+        module.multiply_adds()
     }
 
     pub(super) fn json(
