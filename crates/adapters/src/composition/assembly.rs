@@ -95,11 +95,19 @@ impl<'a> Builder<'a> {
                     Some(names) => {
                         let fusion = self.fusion(fuse, &names)?;
                         let fusions = fusions_of(self.encoder, &fusion)?.into_iter();
-                        let shared = |fusion: Fusion| Arc::new(fusion.before_end());
+                        let shared = |fusion: Fusion| {
+                            fusion.fold_ahead();
+                            Arc::new(fusion.before_end())
+                        };
                         let fusions = fusions.map(|(place, fusion)| (place, shared(fusion)));
                         self.fusions.insert(name, fusions.collect());
                     }
                     None => {
+                        if fuse.config.query_before_ln || fuse.config.residual_before {
+                            let reason = "a fusion that holds stacks has its query from behind \
+                                          the norm and its values without the residual";
+                            return Err(CompositionError::Unsuited { name, reason }.into());
+                        }
                         // The last one's wiring makes part of what is computed: it comes last.
                         let last = tree.last();
                         let names = tree.names().into_iter().filter(|name| Some(*name) != last);
