@@ -15,7 +15,7 @@ use crate::picture::{Cell, HeatMap};
 /// The mean weights for people: a line for each layer, or each of its two places, a column for each
 /// member, and the means over layers.
 pub(crate) fn table(attention: &MeanAttention) -> String {
-    let names: Vec<String> = attention.members.iter().map(|name| said(name)).collect();
+    let names: Vec<String> = attention.members.iter().map(said).collect();
     let mut table = format!("mean attention over {} tokens\n", attention.positions);
     let lines = attention.layers.iter().map(|place| (place_name(attention, place), &place.weights));
     let overall: Vec<Option<f64>> = attention.overall().into_iter().map(Some).collect();
