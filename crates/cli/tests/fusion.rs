@@ -158,6 +158,13 @@ fn fusion_layers_are_dropped_in_training_too() {
     assert_eq!(cached["eval_loss"], uncached["eval_loss"]);
     let robust = fuse(&home, "robust", &["--adapterdrop", "robust"]);
     assert!(robust["eval_loss"].as_f64().is_some_and(f64::is_finite));
+    // A member that all layers share is kept under the lowest that is left.
+    let rows = ["--train-file", "rows.csv", "--epochs", "1", "--output-dir"];
+    out(&home, &[&["train", "--share-adapter"], &rows[..], &["shared"]].concat());
+    let members = ["fuse", "--adapter", "shared", "--adapter", "a", "--adapterdrop", "1"];
+    out(&home, &[&members[..], &rows, &["of-shared"]].concat());
+    let fixed = ["eval", "--adapter", "of-shared", "--validation-file", "rows.csv", "--json"];
+    assert!(object(&home, &fixed)["eval_loss"].as_f64().is_some_and(f64::is_finite));
     let all = adaptkit(&home, &[&FUSE[..], &["--adapterdrop", "3", "--output-dir", "x"]].concat());
     assert_eq!(all.status.code(), Some(2));
 }
