@@ -23,6 +23,8 @@ import lines
 
 INTERRUPTED = "interrupted; the same command goes on from here"
 
+STYLES = {"standard": ("#888888", "2 3"), "robust": ("#1f5fa8", "none"), "specialised": ("#c25a12", "7 4")}
+
 # What the paper scores a task by.
 SCORES = {
     "cola": ("CoLA", "matthews_correlation", "Matthews correlation"),
@@ -150,7 +152,7 @@ def draw(arguments, results):
             drawn["specialised"][0] = drawn["standard"][0]
         panels.append((f"{SCORES[task][0]}: {SCORES[task][2]}, × 100", drawn))
     title = f"{results.name}: scores without the adapters of the n lowest layers"
-    results.with_suffix(".svg").write_text(lines.svg(title, "dropped layers n", panels))
+    results.with_suffix(".svg").write_text(lines.svg(title, "dropped layers n", panels, STYLES))
     print(f"{results.with_suffix('.md')}\n{results.with_suffix('.svg')}")
 
 
