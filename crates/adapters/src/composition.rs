@@ -10,10 +10,10 @@
 //! | `batch_split(a, b, batch_sizes=[2, 3])` | a for two rows, b for the three behind them, and so on |
 //!
 //! [`Composition`] is the one type of it, with the nesting rules of the library: the parsers of its
-//! textual form ([`text`]) and of `adapter_setup.json` ([`json`]) give no composition that breaks
-//! them. `parallel` and `batch_split` say which way a row goes, not what happens on it: [`ways`]
+//! textual form (`text`) and of `adapter_setup.json` (`json`) give no composition that breaks
+//! them. `parallel` and `batch_split` say which way a row goes, not what happens on it: `ways`
 //! lays a composition out into ways without a choice, each of which is a [`TaskModel`] like that of
-//! any adapter ([`assembly`]), with a module of its own kind at each place ([`composed`]).
+//! any adapter (`assembly`), with a module of its own kind at each place (`composed`).
 //!
 //! [`TaskModel`]: crate::TaskModel
 

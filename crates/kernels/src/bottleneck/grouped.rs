@@ -43,7 +43,7 @@ const MOST_ROWS: usize = 112;
 const FEWEST_ROWS: usize = 28;
 
 /// out [all rows, d] = what each group makes of its rows of x [all rows, d], bit by bit what a
-/// [`Product`] for each step gives.
+/// [`Product`](crate::matrix::Product) for each step gives.
 ///
 /// All groups' rows are shared out to the threads of the current pool at once, in blocks that go
 /// through both products and the additions while they are in the cache.
