@@ -91,11 +91,6 @@ impl FrozenLinear {
         self.backward = Some(self.device.run(pack));
     }
 
-    /// Whether the backward pass can go through.
-    pub fn has_backward(&self) -> bool {
-        self.backward.is_some()
-    }
-
     /// How many products of backward passes it has computed: what a layer that back-propagation is
     /// to stay out of shows it by.
     pub fn backward_products(&self) -> u64 {

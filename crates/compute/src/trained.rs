@@ -125,7 +125,7 @@ impl TrainedLinear {
 
     /// x·Wᵀ [rows, outputs], without the bias.
     pub fn forward_without_bias(&self, x: &Tensor) -> Tensor {
-        self.without_bias(x, &self.forward, Epilogue::None)
+        self.without_bias(x, &self.forward)
     }
 
     /// to ← to + x·Wᵀ, without the bias.
@@ -181,7 +181,7 @@ impl TrainedLinear {
 
     /// d·W [rows, inputs], for d [rows, outputs] at y.
     pub fn backward(&self, d: &Tensor) -> Tensor {
-        self.without_bias(d, &self.backward, Epilogue::None)
+        self.without_bias(d, &self.backward)
     }
 
     /// The same for products alone to read.
@@ -208,16 +208,6 @@ impl TrainedLinear {
         out
     }
 
-    /// (d·W)·f′(z), for the activation that made this layer's input from `z` [rows, inputs].
-    ///
-    /// # Panics
-    /// If the layer is near the identity.
-    pub fn backward_activated(&self, d: &Tensor, activation: Activation, z: &Tensor) -> Tensor {
-        assert!(!self.beside_identity);
-        let epilogue = Epilogue::ActivationBackward(activation, z.values());
-        self.without_bias(d, &self.backward, epilogue)
-    }
-
     /// d_x ← d_x + d·W.
     pub fn backward_add(&self, d: &Tensor, d_x: &mut Tensor) {
         if self.beside_identity {
@@ -226,12 +216,13 @@ impl TrainedLinear {
         product(d.device(), matrix(d), &self.backward, None, Epilogue::None, d_x, true);
     }
 
-    fn without_bias(&self, x: &Tensor, right: &PackedMatrix, epilogue: Epilogue<'_>) -> Tensor {
+    fn without_bias(&self, x: &Tensor, right: &PackedMatrix) -> Tensor {
         let mut out = match self.beside_identity {
             true => x.duplicate(),
             false => x.device().uninitialised(x.rows(), right.shape()[1]),
         };
-        product(x.device(), matrix(x), right, None, epilogue, &mut out, self.beside_identity);
+        let accumulate = self.beside_identity;
+        product(x.device(), matrix(x), right, None, Epilogue::None, &mut out, accumulate);
         out
     }
 }
