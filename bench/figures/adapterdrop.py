@@ -63,6 +63,13 @@ def settings(arguments, task):
     }
 
 
+def save(path, result):
+    """A reader of a half-written file cannot exist."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(result) + "\n")
+    unfinished.replace(path)
+
+
 def run(arguments, results, task, seed, drop):
     """Trains with `drop`, none, robust or a number, and writes the scores beside the numbers of dropped layers."""
     name = f"{task}-seed{seed}-{drop}"
@@ -94,9 +101,7 @@ def run(arguments, results, task, seed, drop):
               "scores": {n: round(score, 5) for n, score in scores.items()}, "best_epoch": trained["best_epoch"],
               "train_samples": trained["train_samples"], "train_runtime": round(trained["train_runtime"], 1),
               "settings": chosen, "precision": arguments.precision, "machine": machine()}
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(result) + "\n")
-    unfinished.replace(path)
+    save(path, result)
     shutil.rmtree(folder)
 
 
@@ -164,29 +169,50 @@ def row_limits(words):
     return {task: int(rows) for task, rows in (entry.split("=") for entry in words.split(","))}
 
 
-def task_names(words):
-    for task in words.split(","):
-        if task not in SCORES:
-            raise argparse.ArgumentTypeError(f"no task {task}; there are {', '.join(SCORES)}")
-    return words.split(",")
+def names(known):
+    """Reads a list of names that are all known."""
+    def of(words):
+        for task in words.split(","):
+            if task not in known:
+                raise argparse.ArgumentTypeError(f"no task {task}; there are {', '.join(known)}")
+        return words.split(",")
+    return of
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def flags(description, data, epochs):
+    """The flags that every figure has."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     for name, words in (("adaptkit", "the binary"), ("model", "the base's directory, whose name the results bear"),
-                        ("data", "the folder of GLUE's folders"), ("results", "where results and unfinished runs are kept")):
+                        ("data", data), ("results", "where results and unfinished runs are kept")):
         parser.add_argument(f"--{name}", required=True, help=words)
-    parser.add_argument("--tasks", type=task_names, default=["cola", "mrpc", "stsb", "sst2"], metavar="NAME,…")
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], metavar="N,…")
-    parser.add_argument("--dropped", type=numbers, default=[1, 3, 5], metavar="N,…", help="numbers to train specialised adapters for")
     parser.add_argument("--max-train-rows", type=row_limits, default={}, metavar="TASK=N,…", help="train on a task's first N rows")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--reduction-factor", type=float, default=16)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--draw-only", action="store_true", help="train nothing: table and picture of what is there")
+    parser.add_argument("--draw-only", action="store_true", help="train nothing: tables and pictures of what is there")
+    return parser
+
+
+def in_pieces(main):
+    """Runs `main`, which can be stopped at any time."""
+    try:
+        main()
+    except subprocess.CalledProcessError as failed:
+        # The shell's codes of Ctrl-C and SIGTERM.
+        interrupted = failed.returncode in (130, 143)
+        sys.exit(INTERRUPTED if interrupted else f"adaptkit {failed.cmd[1]} ended with {failed.returncode}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def main():
+    parser = flags(__doc__, "the folder of GLUE's folders", epochs=4)
+    parser.add_argument("--tasks", type=names(SCORES), default=["cola", "mrpc", "stsb", "sst2"], metavar="NAME,…")
+    parser.add_argument("--dropped", type=numbers, default=[1, 3, 5], metavar="N,…", help="numbers to train specialised adapters for")
     arguments = parser.parse_args()
     results = pathlib.Path(arguments.results) / pathlib.Path(arguments.model).resolve().name
     if not arguments.draw_only:
@@ -199,11 +225,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as failed:
-        # The shell's codes of Ctrl-C and SIGTERM.
-        interrupted = failed.returncode in (130, 143)
-        sys.exit(INTERRUPTED if interrupted else f"adaptkit {failed.cmd[1]} ended with {failed.returncode}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    in_pieces(main)

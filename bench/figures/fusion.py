@@ -10,16 +10,14 @@ from its checkpoint. All targets of a seed come before the next seed. At the end
 tables and the pictures of what is there are RESULTS/MODEL-fusion.md, RESULTS/MODEL-dropped.svg and
 RESULTS/MODEL-pruned.svg.
 """
-import argparse
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 
 import lines
-from adapterdrop import INTERRUPTED, SCORES, cell, machine, numbers, row_limits
+from adapterdrop import SCORES, cell, flags, in_pieces, machine, names, save
 
 FILES = ("--validation-fraction", "0.1")
 # Where a member's rows are, beside --data, and how they are read.
@@ -70,12 +68,6 @@ def adapter(arguments, results, task, seed):
     trained = train(arguments, folder, seed, arguments.epochs, arguments.learning_rate, "train", *rows(arguments, task),
                     *limit(arguments, task), "--reduction-factor", str(arguments.reduction_factor))
     return folder, trained
-
-
-def save(path, result):
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(result) + "\n")
-    unfinished.replace(path)
 
 
 def target(arguments, results, task, seed):
@@ -186,33 +178,12 @@ def draw(arguments, results):
     print(table)
 
 
-def names(known):
-    def of(words):
-        for task in words.split(","):
-            if task not in known:
-                raise argparse.ArgumentTypeError(f"no task {task}; there are {', '.join(known)}")
-        return words.split(",")
-    return of
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, words in (("adaptkit", "the binary"), ("model", "the base's directory, whose name the results bear"),
-                        ("data", "the folder of the tasks' folders"), ("results", "where all results are kept")):
-        parser.add_argument(f"--{name}", required=True, help=words)
+    parser = flags(__doc__, "the folder of the tasks' folders", epochs=10)
     parser.add_argument("--members", type=names(MEMBERS), default=list(MEMBERS), metavar="NAME,…")
     parser.add_argument("--targets", type=names(TARGETS), default=list(TARGETS), metavar="NAME,…")
-    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], metavar="N,…")
-    parser.add_argument("--max-train-rows", type=row_limits, default={}, metavar="TASK=N,…", help="train on a task's first N rows")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--fusion-epochs", type=int, default=10)
     parser.add_argument("--fusion-learning-rate", type=float, default=5e-4)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--reduction-factor", type=float, default=16)
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--draw-only", action="store_true", help="train nothing: tables and pictures of what is there")
     arguments = parser.parse_args()
     results = pathlib.Path(arguments.results) / pathlib.Path(arguments.model).resolve().name
     if not arguments.draw_only:
@@ -226,11 +197,4 @@ def main():
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except subprocess.CalledProcessError as failed:
-        # The shell's codes of Ctrl-C and SIGTERM.
-        interrupted = failed.returncode in (130, 143)
-        sys.exit(INTERRUPTED if interrupted else f"adaptkit {failed.cmd[1]} ended with {failed.returncode}")
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+    in_pieces(main)
