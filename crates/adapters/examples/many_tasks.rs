@@ -2,9 +2,11 @@
 //! one adapter and one task at a time: `many_tasks MODEL [ROWS] [TOKENS] [ROUNDS]
 //! [PRECISION]`.
 //!
-//! The ways take turns; medians are printed, and for many tasks the count of layers beside them:
-//! n·F + k·(L − n)·F for k tasks whose adapters begin at layer n.
+//! The ways take turns; medians are printed, and for many tasks the count of layers beside them: k
+//! tasks whose adapters begin at the end of layer n share it and those below, (n + 1)·F + k·(L − n − 1)·F,
+//! where of the last layer a quarter counts, since nobody reads its other tokens than the first.
 
+use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -89,7 +91,11 @@ fn main() -> Result<(), Failed> {
             rounds,
             [&|| run(&models, &few, &wishes), &|| alone.iter().for_each(|w| run(&models, &few, w))],
         );
-        let count = (first + tasks * (layers - first)) as f64 / (tasks * layers) as f64;
+        let cost = |layers: Range<usize>, all: usize| {
+            layers.len() as f64 - if layers.end == all && !layers.is_empty() { 0.75 } else { 0.0 }
+        };
+        let (shared, own) = (cost(0..first + 1, layers), cost(first + 1..layers, layers));
+        let count = (shared + tasks as f64 * own) / (tasks as f64 * (shared + own));
         let share = together / one_by_one;
         println!(
             "{tasks} tasks from layer {first} on {} rows: {together:.3} s, one by one {one_by_one:.3} \

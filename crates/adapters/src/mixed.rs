@@ -1,16 +1,19 @@
 //! Rows for several tasks in one pass: many tasks on one text, and rows that each ask for their own.
 //!
-//! A text goes through the layers below a task's adapter once for all of its tasks (Rücklé et al.
-//! 2021, §3.1), and branches where an adapter begins. A branch is a row of the batch like any other,
-//! so that the frozen products are shared by all of them; branches of one adapter lie side by side, and
-//! at each place one operation takes all of them through their bottlenecks
+//! A text goes through everything below a task's adapter once for all of its tasks (Rücklé et al.
+//! 2021, §3.1): the layers, and of the one where an adapter begins the sub-layers before it, too. It
+//! branches at the end of a sub-layer, where the lowest module sits. A branch is a row of the batch
+//! like any other, so that the frozen products are shared by all of them; branches of one adapter lie
+//! side by side, and at each place one operation takes all of them through their bottlenecks
 //! ([`ResidentTasks`](crate::ResidentTasks)). As a row's result does not depend on its batch, every
 //! answer has the bits of a pass with that task alone.
 
 use std::ops::Range;
 
-use adaptkit_compute::{FrozenNorm, Tensor};
-use adaptkit_encoder::{Encoder, EndGradients, Place, RaggedBatch, Readout, Sites, SubLayerEnd};
+use adaptkit_compute::{FrozenNorm, RowOffsets, Tensor};
+use adaptkit_encoder::{
+    Encoder, EndGradients, Place, RaggedBatch, Readout, Site, Sites, SubLayerEnd,
+};
 
 use crate::adapter::Adapter;
 use crate::fusion::{AttentionSums, put_rows};
@@ -37,7 +40,7 @@ pub fn logits_of_wishes(
     batch: &RaggedBatch,
     wishes: &[Wish],
 ) -> Vec<Vec<f32>> {
-    encoder.device().run(|| Pass::new(encoder, tasks, batch, wishes).finish().0)
+    encoder.device().run(|| Pass::new(encoder, tasks, batch, wishes, None).finish().0)
 }
 
 /// The same logits, and what the tokens of each wish's row attended to in its fusions, if its model
@@ -52,9 +55,9 @@ pub fn logits_of_wishes_attending(
     wishes: &[Wish],
 ) -> Vec<(Vec<f32>, AttentionSums)> {
     encoder.device().run(|| {
-        let mut pass = Pass::new(encoder, tasks, batch, wishes);
         let row = |wish: &Wish| batch.offsets.tokens_of(wish.row..wish.row + 1).len();
-        pass.attention = Some(wishes.iter().map(|w| AttentionSums::of_tokens(row(w))).collect());
+        let nothing = wishes.iter().map(|wish| AttentionSums::of_tokens(row(wish))).collect();
+        let pass = Pass::new(encoder, tasks, batch, wishes, Some(nothing));
         let (logits, attention) = pass.finish();
         logits.into_iter().zip(attention.unwrap_or_default()).collect()
     })
@@ -82,14 +85,17 @@ struct Pass<'a> {
     tasks: &'a ResidentTasks,
     batch: &'a RaggedBatch,
     wishes: &'a [Wish],
-    /// For each wish the layer where its adapter is met, if there is one.
-    meets: Vec<Option<usize>>,
+    /// For each wish the place where its adapter is met, if there is one.
+    meets: Vec<Option<Place>>,
     branches: Vec<Branch>,
     /// The branches' rows.
     ragged: RaggedBatch,
-    /// [tokens, hidden], and after the last layer [branches, hidden].
+    /// [tokens, hidden], and from the last layer on [branches, hidden] if it needs no other tokens.
     hidden: Tensor,
-    layer: usize,
+    /// Of the sub-layers that are to come.
+    next: Place,
+    /// Whether what sits in the last layer needs all of its tokens.
+    all_tokens: bool,
     /// What each wish's row attended to so far, where that is asked for.
     attention: Option<Vec<AttentionSums>>,
 }
@@ -100,11 +106,12 @@ impl<'a> Pass<'a> {
         tasks: &'a ResidentTasks,
         batch: &'a RaggedBatch,
         wishes: &'a [Wish],
+        attention: Option<Vec<AttentionSums>>,
     ) -> Pass<'a> {
-        let meets = wishes.iter().map(|wish| {
-            let lowest = tasks.task(wish.model).lowest_from(wish.first_layer);
-            lowest.map(|place| place.layer)
-        });
+        let meets = wishes
+            .iter()
+            .map(|wish| tasks.task(wish.model).lowest_from(wish.first_layer))
+            .collect();
         let mut branches: Vec<Branch> = (0..batch.rows())
             .map(|row| Branch { row, wishes: Vec::new(), adapter: None })
             .collect();
@@ -115,38 +122,55 @@ impl<'a> Pass<'a> {
         let rows: Vec<usize> = branches.iter().map(|branch| branch.row).collect();
         let ragged = batch.select(&rows);
         let hidden = encoder.embed(&ragged);
-        let meets = meets.collect();
-        let (layer, attention) = (0, None);
-        Pass { encoder, tasks, batch, wishes, meets, branches, ragged, hidden, layer, attention }
+        let last = encoder.config().num_hidden_layers - 1;
+        let notes = attention.is_some();
+        let all_tokens = wishes.iter().any(|wish| {
+            let adapter = &tasks.task(wish.model).model.adapter;
+            adapter.needs_all_tokens(last) || notes && adapter.mixes_in(last)
+        });
+        let next = Place::new(0, Site::Attention);
+        Pass {
+            encoder,
+            tasks,
+            batch,
+            wishes,
+            meets,
+            branches,
+            ragged,
+            hidden,
+            next,
+            all_tokens,
+            attention,
+        }
     }
 
     /// Goes through all layers: the logits and what was attended to.
     fn finish(mut self) -> (Vec<Vec<f32>>, Option<Vec<AttentionSums>>) {
-        while let Some(layers) = self.next_layers() {
-            self.branch(layers.start);
-            self.run(layers);
+        let mut places: Vec<Place> = self.meets.iter().flatten().copied().collect();
+        places.sort();
+        places.dedup();
+        for place in places {
+            self.run(place, None);
+            let parting = self.part(place);
+            self.run(place.next(), Some(parting));
+        }
+        self.run(Place::new(self.encoder.config().num_hidden_layers, Site::Attention), None);
+        if self.all_tokens {
+            self.hidden = self.hidden.gather_rows(self.ragged.offsets.first_tokens());
         }
         let attention = self.attention.take();
         (self.answer(), attention)
     }
 
-    /// The layers up to the next one where an adapter begins.
-    fn next_layers(&self) -> Option<Range<usize>> {
-        let layers = self.encoder.config().num_hidden_layers;
-        let next = self.meets.iter().flatten().copied().filter(|layer| *layer > self.layer).min();
-        (self.layer < layers).then(|| self.layer..next.unwrap_or(layers))
-    }
-
-    /// Lets the branches whose adapters begin in a layer part from the others.
-    fn branch(&mut self, layer: usize) {
-        if !self.meets.contains(&Some(layer)) {
-            return;
-        }
+    /// Lets the branches whose adapters begin at a place part from the others, and returns for each
+    /// branch from now on the number of the one that it comes from. What the sub-layer of the place is
+    /// computed of are still the rows of those.
+    fn part(&mut self, place: Place) -> Vec<usize> {
         // Each new branch with the old one that it comes from.
         let mut parted: Vec<(Branch, usize)> = Vec::new();
         for (from, branch) in std::mem::take(&mut self.branches).into_iter().enumerate() {
             let Branch { row, wishes, adapter } = branch;
-            let begins = |wish: &usize| adapter.is_none() && self.meets[*wish] == Some(layer);
+            let begins = |wish: &usize| adapter.is_none() && self.meets[*wish] == Some(place);
             let (begin, stay): (Vec<usize>, Vec<usize>) = wishes.into_iter().partition(begins);
             if !stay.is_empty() {
                 parted.push((Branch { row, wishes: stay, adapter }, from));
@@ -166,36 +190,45 @@ impl<'a> Pass<'a> {
         }
         // Branches of one adapter side by side; the bare ones come first.
         parted.sort_by_key(|(branch, _)| branch.adapter);
-        let tokens =
-            parted.iter().flat_map(|(_, from)| self.ragged.offsets.tokens_of(*from..from + 1));
-        let tokens: Vec<usize> = tokens.collect();
-        self.hidden = self.hidden.gather_rows(&tokens);
-        self.branches = parted.into_iter().map(|(branch, _)| branch).collect();
-        let rows: Vec<usize> = self.branches.iter().map(|branch| branch.row).collect();
-        self.ragged = self.batch.select(&rows);
+        let (branches, from) = parted.into_iter().unzip();
+        self.branches = branches;
+        from
     }
 
-    fn run(&mut self, layers: Range<usize>) {
+    /// Goes through the sub-layers up to the one that ends at `end`. At the end of the last of them
+    /// the rows part, if there is a `parting`.
+    fn run(&mut self, end: Place, parting: Option<Vec<usize>>) {
         let groups = self.branches.chunk_by(|one, other| one.adapter == other.adapter);
-        let mut end = 0;
+        let mut end_of_group = 0;
         let groups = groups.map(|group| {
-            let rows = end..end + group.len();
-            end = rows.end;
+            let rows = end_of_group..end_of_group + group.len();
+            end_of_group = rows.end;
             let adapter = group[0].adapter;
             Group { rows, task: adapter.map(|m| (self.tasks.task(m.model), m.first_layer)) }
         });
         let attended =
             self.attention.as_ref().map(|_| vec![AttentionSums::default(); self.branches.len()]);
-        let mut sites = Groups { tasks: self.tasks, groups: groups.collect(), rows: attended };
-        self.layer = layers.end;
+        let parts = parting.is_some();
+        let mut sites = Groups {
+            tasks: self.tasks,
+            groups: groups.collect(),
+            parting,
+            all_tokens: self.all_tokens,
+            rows: attended,
+        };
+        let places = std::mem::replace(&mut self.next, end)..end;
         let empty = self.encoder.device().zeros(0, 0);
         let hidden = std::mem::replace(&mut self.hidden, empty);
         let readout = Readout::FirstTokens;
-        self.hidden = self.encoder.layers(&self.ragged, hidden, layers, readout, &mut sites);
+        self.hidden = self.encoder.sub_layers(&self.ragged, hidden, places, readout, &mut sites);
         if let (Some(attention), Some(rows)) = (&mut self.attention, sites.rows) {
             for (branch, row) in self.branches.iter().zip(&rows) {
                 branch.wishes.iter().for_each(|wish| attention[*wish].add(row));
             }
+        }
+        if parts {
+            let rows: Vec<usize> = self.branches.iter().map(|branch| branch.row).collect();
+            self.ragged = self.batch.select(&rows);
         }
     }
 
@@ -250,30 +283,56 @@ impl<'a> Group<'a> {
 struct Groups<'a> {
     tasks: &'a ResidentTasks,
     groups: Vec<Group<'a>>,
+    /// For each row the one of the batch that it comes from, if rows part at the pass's only place.
+    parting: Option<Vec<usize>>,
+    /// Whether something in the last layer needs all tokens.
+    all_tokens: bool,
     /// What each row attends to, where that is asked for.
     rows: Option<Vec<AttentionSums>>,
 }
 
 impl Sites for Groups<'_> {
     fn occupied(&self, place: Place) -> bool {
-        self.groups.iter().any(|group| group.at(place).is_some())
+        self.parting.is_some() || self.groups.iter().any(|group| group.at(place).is_some())
     }
 
     fn lowest_trained(&self) -> Option<Place> {
         None
     }
 
-    fn needs_all_tokens(&self, layer: usize) -> bool {
-        let mut tasks = self.groups.iter().filter_map(|group| group.task);
-        let noted = |adapter: &Adapter| self.rows.is_some() && adapter.mixes_in(layer);
-        tasks.any(|(task, _)| {
-            let adapter = &task.model.adapter;
-            adapter.needs_all_tokens(layer) || noted(adapter)
-        })
+    fn needs_all_tokens(&self, _layer: usize) -> bool {
+        self.all_tokens
     }
 
     /// Bottlenecks of slabs for all rows at once; rows of modules by themselves.
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
+        match self.parting.take() {
+            Some(from) => {
+                let SubLayerEnd { x, residual, norm, offsets } = end;
+                let of = |row: &usize| offsets.tokens_of(*row..*row + 1);
+                let tokens: Vec<usize> = from.iter().flat_map(of).collect();
+                let (x, residual) = (x.gather_rows(&tokens), residual.gather_rows(&tokens));
+                let offsets = &RowOffsets::from_lengths(from.iter().map(|row| of(row).len()));
+                self.end(place, SubLayerEnd { x, residual: &residual, norm, offsets })
+            }
+            None => self.end(place, end),
+        }
+    }
+
+    fn backward(
+        &mut self,
+        place: Place,
+        _: &FrozenNorm,
+        _: Tensor,
+        _: bool,
+    ) -> Option<EndGradients> {
+        unreachable!("a pass without a backward reached {place}")
+    }
+}
+
+impl Groups<'_> {
+    /// The end of a sub-layer for the rows of all groups.
+    fn end(&mut self, place: Place, end: SubLayerEnd<'_>) -> Tensor {
         let SubLayerEnd { x, residual, norm, offsets } = end;
         let (mut seats, mut modules) = (Vec::new(), Vec::new());
         for group in &self.groups {
@@ -313,15 +372,5 @@ impl Sites for Groups<'_> {
             }
         }
         out
-    }
-
-    fn backward(
-        &mut self,
-        place: Place,
-        _: &FrozenNorm,
-        _: Tensor,
-        _: bool,
-    ) -> Option<EndGradients> {
-        unreachable!("a pass without a backward reached {place}")
     }
 }

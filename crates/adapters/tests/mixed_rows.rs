@@ -134,6 +134,48 @@ fn every_answer_has_the_bits_of_its_task_alone() {
     }
 }
 
+/// Below their adapters, and within the layer of the lowest up to where it sits, tasks share a text's
+/// rows; above, each has its own, and in the last layer only the first token's.
+#[test]
+fn tasks_share_every_product_below_their_adapters() {
+    let device = Device::cpu(None).expect("a device");
+    let base = golden_dir("bert").join("model");
+    const TASKS: usize = 3;
+    for (preset, own) in [
+        ("pfeiffer", [false; 4]),
+        ("parallel", [false; 4]),
+        ("houlsby", [false, false, true, true]),
+    ] {
+        for lowest in 0..3 {
+            let encoder = Encoder::load(&base, &device, Precision::F32).expect("the tiny base");
+            let layers = encoder.config().num_hidden_layers;
+            let mut config = AdapterConfig::preset(preset).expect("a preset");
+            config.leave_out = (0..lowest).collect();
+            let head = HeadShape { outputs: 2, layers: 1, activation: Activation::Tanh };
+            let mut tasks = ResidentTasks::with_capacity(&encoder, TASKS);
+            for seed in 0..TASKS as u64 {
+                tasks.add(TaskModel::new(&encoder, &config, &head, seed).expect("a model"));
+            }
+            let batch = rows(&mut Random::new(3), 4);
+            let wishes: Vec<Wish> = (0..batch.rows() * TASKS)
+                .map(|i| Wish { row: i / TASKS, model: i % TASKS, first_layer: 0 })
+                .collect();
+            logits_of_wishes(&encoder, &tasks, &batch, &wishes);
+            let expected: Vec<[u64; 4]> = (0..layers)
+                .map(|layer| {
+                    std::array::from_fn(|product| {
+                        let branched = layer > lowest || layer == lowest && own[product];
+                        let first_tokens = layer + 1 == layers && product > 0;
+                        let of_a_task = if first_tokens { batch.rows() } else { batch.tokens() };
+                        (of_a_task * if branched { TASKS } else { 1 }) as u64
+                    })
+                })
+                .collect();
+            assert_eq!(encoder.forward_rows(), expected, "{preset} from layer {lowest} on");
+        }
+    }
+}
+
 #[test]
 fn no_wish_is_no_work() {
     let device = Device::cpu(None).expect("a device");

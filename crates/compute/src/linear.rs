@@ -57,6 +57,7 @@ pub struct FrozenLinear {
     forward: PackedMatrix,
     backward: Option<PackedMatrix>,
     bias: Vec<f32>,
+    forward_rows: AtomicU64,
     backward_products: AtomicU64,
 }
 
@@ -76,7 +77,8 @@ impl FrozenLinear {
         let pack = || PackedMatrix::pack(device.0.isa, precision, weight.transposed());
         let forward = device.run(pack);
         let (device, bias) = (device.clone(), bias.to_vec());
-        FrozenLinear { device, forward, backward: None, bias, backward_products: AtomicU64::new(0) }
+        let [forward_rows, backward_products] = [const { AtomicU64::new(0) }; 2];
+        FrozenLinear { device, forward, backward: None, bias, forward_rows, backward_products }
     }
 
     /// Packs the same `weight` for [`FrozenLinear::backward`] too, in the same precision.
@@ -89,6 +91,11 @@ impl FrozenLinear {
         assert!(precision != Precision::Int8, "back-propagation through 8-bit integers");
         let pack = || PackedMatrix::pack(self.device.0.isa, precision, weight);
         self.backward = Some(self.device.run(pack));
+    }
+
+    /// How many rows it has computed in forward passes: what tasks share, they show it by.
+    pub fn forward_rows(&self) -> u64 {
+        self.forward_rows.load(Ordering::Relaxed)
     }
 
     /// How many products of backward passes it has computed: what a layer that back-propagation is
@@ -125,7 +132,7 @@ impl FrozenLinear {
     /// y [rows, outputs] for x [rows, inputs].
     pub fn forward(&self, x: &Tensor) -> Tensor {
         let mut out = self.device.uninitialised(x.rows(), self.outputs());
-        let (right, bias) = (&self.forward, Some(&self.bias[..]));
+        let (right, bias) = (self.weights_for(x.rows()), Some(&self.bias[..]));
         product(&self.device, matrix(x), right, bias, Epilogue::None, &mut out, false);
         out
     }
@@ -137,7 +144,7 @@ impl FrozenLinear {
         activation: Activation,
         keep: bool,
     ) -> (Tensor, Option<Tensor>) {
-        activated(x, &self.forward, Some(&self.bias), activation, keep)
+        activated(x, self.weights_for(x.rows()), Some(&self.bias), activation, keep)
     }
 
     /// y [rows, outputs] for products and attention alone to read.
@@ -147,7 +154,13 @@ impl FrozenLinear {
         }
         let mut out = self.operand(x.rows(), self.outputs());
         let bias = Some(&self.bias[..]);
-        self.tiled(operand::left(x), &self.forward, bias, TiledEpilogue::None, &mut out);
+        self.tiled(
+            operand::left(x),
+            self.weights_for(x.rows()),
+            bias,
+            TiledEpilogue::None,
+            &mut out,
+        );
         out
     }
 
@@ -158,18 +171,18 @@ impl FrozenLinear {
         }
         let mut out = self.device.uninitialised(x.rows(), self.outputs());
         let bias = Some(&self.bias[..]);
-        self.tiled_to(x.left(), &self.forward, bias, &mut out, false);
+        self.tiled_to(x.left(), self.weights_for(x.rows()), bias, &mut out, false);
         out
     }
 
     /// to ← to + x·Wᵀ, without the bias, for an operand [rows, inputs].
     pub fn add_forward_without_bias_of(&self, x: &Operand, to: &mut Tensor) {
+        let right = self.weights_for(x.rows());
         match &x.0 {
             Storage::Full(x) => {
-                let right = &self.forward;
                 product(&self.device, matrix(x), right, None, Epilogue::None, to, true);
             }
-            Storage::Rounded(_) => self.tiled_to(x.left(), &self.forward, None, to, true),
+            Storage::Rounded(_) => self.tiled_to(x.left(), right, None, to, true),
         }
     }
 
@@ -192,7 +205,7 @@ impl FrozenLinear {
             None => TiledEpilogue::Activation(activation),
         };
         let bias = Some(&self.bias[..]);
-        self.tiled(operand::left(x), &self.forward, bias, epilogue, &mut out);
+        self.tiled(operand::left(x), self.weights_for(x.rows()), bias, epilogue, &mut out);
         (out, kept)
     }
 
@@ -214,10 +227,10 @@ impl FrozenLinear {
         let mut out = self.device.uninitialised(x.rows(), second.outputs());
         let pair = ProductPair {
             left: matrix(x),
-            first: &self.forward,
+            first: self.weights_for(x.rows()),
             first_bias: &self.bias,
             activation,
-            second: &second.forward,
+            second: second.weights_for(x.rows()),
             second_bias: &second.bias,
             out: out.values_mut(),
         };
@@ -304,6 +317,11 @@ impl FrozenLinear {
     /// For numbers that are written whole and that this layer reads, forward or backward.
     pub(crate) fn operand_for(&self, rows: usize, columns: usize) -> Operand {
         Operand::uninitialised(&self.device, rows, columns, self.forward.is_tiled())
+    }
+
+    fn weights_for(&self, rows: usize) -> &PackedMatrix {
+        self.forward_rows.fetch_add(rows as u64, Ordering::Relaxed);
+        &self.forward
     }
 
     fn transposed(&self) -> &PackedMatrix {

@@ -80,8 +80,21 @@ impl Layer {
         sites: &mut dyn Sites,
         depth: Depth,
     ) -> (Tensor, LayerTape) {
+        let (hidden, query_key_value, attention_end) = self.attention(at, hidden, sites, depth);
+        let (out, up, output_end) = self.feed_forward(at, hidden, sites, depth);
+        (out, LayerTape { depth, query_key_value, attention_end, up, output_end })
+    }
+
+    /// The first half of [`Layer::forward`]: the attention and its end, and what is kept of both.
+    pub(crate) fn attention(
+        &self,
+        at: At<'_>,
+        hidden: Tensor,
+        sites: &mut dyn Sites,
+        depth: Depth,
+    ) -> (Tensor, Option<Operand>, Option<NormTape>) {
         let qkv = self.query_key_value.forward_operand(&hidden);
-        let LayerDropout { attention_probabilities, attention_output, output } = at.dropout;
+        let LayerDropout { attention_probabilities, attention_output, .. } = at.dropout;
         let context =
             qkv.attention(at.offsets, self.heads, at.queries, at.bias, attention_probabilities);
         let qkv = (depth >= Depth::Input).then_some(qkv);
@@ -93,24 +106,32 @@ impl Layer {
             Queries::First => hidden.gather_rows(at.offsets.first_tokens()),
         };
         let place = Place { layer: at.index, site: Site::Attention };
-        let keep = depth >= Depth::Attention;
         let norm = &self.attention_norm;
         let sum = SubLayerEnd { x, residual: &residual, norm, offsets: at.asking };
-        let (hidden, attention_end) = end(place, sum, sites, keep);
-        drop(residual);
+        let (hidden, tape) = end(place, sum, sites, depth >= Depth::Attention);
+        (hidden, qkv, tape)
+    }
+
+    /// The second half: the feed-forward block and its end.
+    pub(crate) fn feed_forward(
+        &self,
+        at: At<'_>,
+        hidden: Tensor,
+        sites: &mut dyn Sites,
+        depth: Depth,
+    ) -> (Tensor, Option<Operand>, Option<NormTape>) {
         let (mut x, up) = if depth >= Depth::Attention {
             let (wide, up) = self.up.forward_activated_operand(&hidden, self.activation, true);
             (self.down.forward_of(&wide), up)
         } else {
             (self.up.forward_pair(&hidden, self.activation, &self.down), None)
         };
-        x.dropout(output);
+        x.dropout(at.dropout.output);
         let place = Place { layer: at.index, site: Site::Output };
-        let keep = depth >= Depth::Output;
         let norm = &self.output_norm;
         let sum = SubLayerEnd { x, residual: &hidden, norm, offsets: at.asking };
-        let (out, output_end) = end(place, sum, sites, keep);
-        (out, LayerTape { depth, query_key_value: qkv, attention_end, up, output_end })
+        let (out, tape) = end(place, sum, sites, depth >= Depth::Output);
+        (out, up, tape)
     }
 
     /// The gradient at the layer's input if the tape's depth reaches it, for `d` at its result.

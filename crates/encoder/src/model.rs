@@ -99,15 +99,26 @@ impl Encoder {
         self.layers.iter().map(Layer::bytes).sum()
     }
 
+    /// For each layer, how many rows of forward passes went through query, key and value (one product),
+    /// the attention's output, and the feed-forward's up- and down-projection: tokens, and rows that
+    /// only their first tokens are wanted of.
+    pub fn forward_rows(&self) -> Vec<[u64; 4]> {
+        self.of_frozen_products(FrozenLinear::forward_rows)
+    }
+
     /// For each layer, how many products of backward passes went through query, key and value (one
     /// product), the attention's output, and the feed-forward's up- and down-projection: none in the
     /// layers below the lowest trained module.
     pub fn backward_products(&self) -> Vec<[u64; 4]> {
-        let of = |layer: &Layer| {
+        self.of_frozen_products(FrozenLinear::backward_products)
+    }
+
+    fn of_frozen_products(&self, of: fn(&FrozenLinear) -> u64) -> Vec<[u64; 4]> {
+        let layer = |layer: &Layer| {
             let Layer { query_key_value, attention_output, up, down, .. } = layer;
-            [query_key_value, attention_output, up, down].map(FrozenLinear::backward_products)
+            [query_key_value, attention_output, up, down].map(of)
         };
-        self.layers.iter().map(of).collect()
+        self.layers.iter().map(layer).collect()
     }
 
     /// The hidden states that enter layer 0: [tokens, hidden].
@@ -149,17 +160,46 @@ impl Encoder {
     pub fn layers(
         &self,
         batch: &RaggedBatch,
-        mut hidden: Tensor,
+        hidden: Tensor,
         layers: Range<usize>,
         readout: Readout,
         sites: &mut dyn Sites,
     ) -> Tensor {
+        let start = |layer| Place::new(layer, Site::Attention);
+        let places = start(layers.start)..start(layers.end);
+        let out = self.sub_layers(batch, hidden, places, readout, sites);
+        let last = self.layers.len() - 1;
+        let read_afterwards = readout == Readout::FirstTokens && sites.needs_all_tokens(last);
+        match layers.contains(&last) && read_afterwards {
+            true => out.gather_rows(batch.offsets.first_tokens()),
+            false => out,
+        }
+    }
+
+    /// The result of the sub-layers that end at `places`, for what enters the first of them.
+    ///
+    /// It is what `sites` makes at the last place, whose rows may be others than the batch's: rows
+    /// may part there, and go on as a batch of their own. With [`Readout::FirstTokens`], the results of
+    /// the last layer's sub-layers are [rows, hidden], or [tokens, hidden] if `sites` needs all of its
+    /// tokens; all others are [tokens, hidden].
+    pub fn sub_layers(
+        &self,
+        batch: &RaggedBatch,
+        mut hidden: Tensor,
+        places: Range<Place>,
+        readout: Readout,
+        sites: &mut dyn Sites,
+    ) -> Tensor {
         let asking = Asking::of(batch);
-        for index in layers {
-            let at = self.at(index, &asking, readout, sites);
-            hidden = self.layers[index].forward(at, hidden, sites, Depth::Nothing).0;
-            if self.is_read_afterwards(at, readout) {
-                hidden = hidden.gather_rows(batch.offsets.first_tokens());
+        for (index, layer) in self.layers.iter().enumerate() {
+            for site in
+                Site::ALL.into_iter().filter(|&site| places.contains(&Place::new(index, site)))
+            {
+                let at = self.at(index, &asking, readout, sites);
+                hidden = match site {
+                    Site::Attention => layer.attention(at, hidden, sites, Depth::Nothing).0,
+                    Site::Output => layer.feed_forward(at, hidden, sites, Depth::Nothing).0,
+                };
             }
         }
         hidden

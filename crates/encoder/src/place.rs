@@ -43,6 +43,14 @@ impl Place {
     pub const fn new(layer: usize, site: Site) -> Place {
         Place { layer, site }
     }
+
+    /// The place that a forward pass meets next.
+    pub const fn next(self) -> Place {
+        match self.site {
+            Site::Attention => Place::new(self.layer, Site::Output),
+            Site::Output => Place::new(self.layer + 1, Site::Attention),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -65,6 +73,8 @@ mod tests {
             Place::new(1, Site::Output),
         ];
         places.sort();
+        assert_eq!(Place::new(0, Site::Attention).next(), places[1]);
+        assert_eq!(places[1].next(), places[2]);
         let words: Vec<String> = places.iter().map(Place::to_string).collect();
         assert_eq!(
             words,

@@ -51,7 +51,9 @@ pub trait Sites: Send {
         false
     }
 
-    /// The sub-layer's result [tokens, hidden]. With `keep`, keeps what the backward pass needs.
+    /// The sub-layer's result [tokens, hidden], of whatever rows at the last place of
+    /// [`Encoder::sub_layers`](crate::Encoder::sub_layers). With `keep`, keeps what the backward pass
+    /// needs.
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, keep: bool) -> Tensor;
 
     /// Adds the gradients of what is trained at the place, for `d` at the sub-layer's result, and
