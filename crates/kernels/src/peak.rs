@@ -54,10 +54,21 @@ impl<F: Format> Loop<F> {
     #[inline(always)]
     fn chains<S: Simd, const CHAINS: usize>(self, s: S) -> u64 {
         let mut sums = [F::Sums::zero(s); CHAINS];
-        let (a, b) = std::hint::black_box((s.splat_word(0x3f00_3f00), s.splat_word(0x3e80_3e80)));
+        let words: [u32; 3] = std::hint::black_box([0x3f00_3f00, 0x3e80_3e80, 0x3e40_3e40]);
+        let a = s.splat_word(words[0]);
+        let b = [s.splat_word(words[1]), s.splat_word(words[2])];
         for _ in 0..self.0 {
-            for sum in &mut sums {
-                *sum = F::multiply_add(s, a, b, *sum);
+            for sums in sums.chunks_exact_mut(2) {
+                // Of integers, products that recur would be computed once for the whole loop: each two
+                // chains read their own factor, as a tile does.
+                let a = match F::Sums::EXACT {
+                    // SAFETY: a reference is readable.
+                    true => s.splat_word(unsafe { std::ptr::from_ref(&words[0]).read_volatile() }),
+                    false => a,
+                };
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    *sum = F::multiply_add(s, a, b, *sum);
+                }
             }
         }
         std::hint::black_box(sums);

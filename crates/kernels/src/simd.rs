@@ -17,6 +17,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Rows of a tile of the matrix product: as many as the registers hold accumulators for.
     const TILE_ROWS: usize;
+    /// Whether instructions can read one word from memory and spread it over all lanes.
+    const SPREADS_IN_PLACE: bool = false;
     /// A vector.
     type F32: Copy;
     /// The outcome of a comparison, lane by lane.

@@ -177,6 +177,7 @@ fn first_lanes(count: usize) -> __mmask16 {
 impl<D: Dots> Simd for Avx512<D> {
     const LANES: usize = 16;
     const TILE_ROWS: usize = 14;
+    const SPREADS_IN_PLACE: bool = true;
     type F32 = __m512;
     type Mask = __mmask16;
     type Words = __m512i;

@@ -44,6 +44,8 @@ impl<S: Simd> ColumnScales<S> {
 pub(crate) trait Sums: 'static {
     /// A vector of sums.
     type Of<S: Simd>: Copy;
+    /// Whether sums are exact in any order.
+    const EXACT: bool;
 
     fn zero<S: Simd>(s: S) -> Self::Of<S>;
 
@@ -74,6 +76,7 @@ pub(crate) trait Sums: 'static {
 pub(crate) struct Numbers;
 
 impl Sums for Numbers {
+    const EXACT: bool = false;
     type Of<S: Simd> = S::F32;
 
     #[inline(always)]
@@ -108,6 +111,7 @@ impl Sums for Numbers {
 pub(crate) struct Integers;
 
 impl Sums for Integers {
+    const EXACT: bool = true;
     type Of<S: Simd> = S::Words;
 
     #[inline(always)]
@@ -163,6 +167,8 @@ pub(crate) trait Format: Copy + Send + Sync + 'static {
     const DEPTH_STEP: usize = 1;
     /// Words of the left rows that meet a word of the right matrix, each a part of it.
     const PARTS: usize = 1;
+    /// Whether the left operand of a multiply-add may be the one that it reads from memory.
+    const SPREADS_IN_PLACE: bool = false;
     /// What the products are summed in.
     type Sums: Sums;
 
@@ -197,6 +203,7 @@ pub(crate) struct F32;
 
 impl Format for F32 {
     const PER_WORD: usize = 1;
+    const SPREADS_IN_PLACE: bool = true;
     type Sums = Numbers;
 
     #[inline(always)]
@@ -266,6 +273,7 @@ pub(crate) struct WidenedBf16;
 impl Format for WidenedBf16 {
     const PER_WORD: usize = 2;
     const PARTS: usize = 2;
+    const SPREADS_IN_PLACE: bool = true;
     type Sums = Numbers;
 
     #[inline(always)]

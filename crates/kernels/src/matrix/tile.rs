@@ -1,6 +1,6 @@
 //! The inner loop: a tile of the result in registers.
 
-use super::format::{ColumnScales, Format, Scales, Sums};
+use super::format::{ColumnScales, Format, Scales, Sums, SumsOf};
 use crate::simd::Simd;
 
 /// Words from one row of the copied block of the left matrix to the next: the block's depth plus
@@ -75,34 +75,50 @@ unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Til
         }
         let mut sums = [[F::Sums::zero(s); V]; R];
         let (mut left, mut panel, mut ahead) = (t.left, t.panel, t.ahead);
-        for _ in 0..t.depth {
-            for part in 0..F::PARTS {
-                let mut b = [s.splat_word(0); V];
-                for (v, b) in b.iter_mut().enumerate() {
-                    *b = F::part(s, s.load_words(panel.add(v * lanes)), part);
-                }
-                for (r, row) in sums.iter_mut().enumerate() {
-                    let a = s.splat_word(*left.add(r * left_stride::<F>() + part));
-                    for (sum, b) in row.iter_mut().zip(b) {
-                        *sum = F::multiply_add(s, a, b, *sum);
-                    }
-                }
+        // The same words again, and the next, by addresses that the compiler takes for others. It
+        // would spread a word once for all multiply-adds, and fetch two words of a row at once to take
+        // them apart again.
+        let [mut again, mut next, mut next_again] =
+            std::hint::black_box([left, left.wrapping_add(1), left.wrapping_add(1)]);
+        // Two steps a round, to count less, where one is short.
+        let pairs = if F::PARTS == 1 { t.depth / 2 } else { 0 };
+        for _ in 0..pairs {
+            step::<S, F, R, V>(s, &mut sums, left, again, panel);
+            s.prefetch_far(ahead.cast());
+            step::<S, F, R, V>(s, &mut sums, next, next_again, panel.add(V * lanes));
+            s.prefetch_far(ahead.wrapping_add(V * lanes).cast());
+            ahead = ahead.wrapping_add(2 * V * lanes);
+            panel = panel.add(2 * V * lanes);
+            for left in [&mut left, &mut again, &mut next, &mut next_again] {
+                *left = left.wrapping_add(2);
             }
+        }
+        for _ in 2 * pairs..t.depth {
+            step::<S, F, R, V>(s, &mut sums, left, again, panel);
             s.prefetch_far(ahead.cast());
             ahead = ahead.wrapping_add(V * lanes);
-            left = left.add(F::PARTS);
             panel = panel.add(V * lanes);
+            left = left.add(F::PARTS);
+            again = again.add(F::PARTS);
         }
         let mut scales = [ColumnScales::none(s); V];
         for (v, scales) in scales.iter_mut().enumerate() {
             *scales = F::Sums::column_scales(s, t.scales, v);
         }
         let mut numbers = [[s.splat(0.0); V]; R];
-        for r in 0..R {
-            for v in 0..V {
-                numbers[r][v] = F::Sums::numbers(s, sums[r][v], t.scales, r, scales[v]);
-            }
+        // Written out: a loop as long as this one would be for integers is not unrolled, and sums that
+        // a variable picks lie in memory while they are computed.
+        macro_rules! convert {
+            ($($r:literal)*) => {$(
+                if $r < R {
+                    for v in 0..V {
+                        numbers[$r][v] =
+                            F::Sums::numbers(s, sums[$r][v], t.scales, $r, scales[v]);
+                    }
+                }
+            )*};
         }
+        convert!(0 1 2 3 4 5 6 7 8 9 10 11 12 13);
         // Each loop is small enough to be unrolled whole: that keeps the numbers in registers.
         macro_rules! each {
             ($at:ident, $v:ident, $number:ident => $store:expr) => {
@@ -137,6 +153,45 @@ unsafe fn fixed<S: Simd, F: Format, const R: usize, const V: usize>(s: S, t: Til
                 Start::Result => each!(at, v, x => {
                     store(s, at, s.add(*x, load(s, at, v == end, last)), v == end, last)
                 }),
+            }
+        }
+    }
+}
+
+/// Adds to the sums what a word of each column makes.
+///
+/// # Safety
+/// The parts of a word must be readable for R rows, [`left_stride`] apart, from `left` on, and from
+/// `again`, which is the same address; V vectors at `panel`.
+#[inline(always)]
+unsafe fn step<S: Simd, F: Format, const R: usize, const V: usize>(
+    s: S,
+    sums: &mut [[SumsOf<F, S>; V]; R],
+    left: *const u32,
+    again: *const u32,
+    panel: *const u32,
+) {
+    // Where a multiply-add can read a word and spread it over its lanes by itself, half of the rows
+    // leave it to each of their multiply-adds: fewer instructions for the front of the processor,
+    // which a second thread on the core takes its share of, for as many reads as it has time for. A
+    // word that is read by one address only would be spread once, by an instruction of its own.
+    let spread_by_each = if S::SPREADS_IN_PLACE && F::SPREADS_IN_PLACE { R / 2 } else { 0 };
+    for part in 0..F::PARTS {
+        let mut b = [s.splat_word(0); V];
+        for (v, b) in b.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            *b = F::part(s, unsafe { s.load_words(panel.add(v * S::LANES)) }, part);
+        }
+        for (r, row) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's contract.
+            let (a, same) = unsafe {
+                let at = r * left_stride::<F>() + part;
+                (*left.add(at), *again.add(at))
+            };
+            let (a, same) = (s.splat_word(a), s.splat_word(same));
+            for (v, (sum, b)) in row.iter_mut().zip(b).enumerate() {
+                let a = if r < spread_by_each && v > 0 { same } else { a };
+                *sum = F::multiply_add(s, a, b, *sum);
             }
         }
     }
