@@ -35,7 +35,7 @@ def bench(arguments, drop, cache="none", tasks=None):
 
 def forward_layers(layers, first):
     """Layers from `first` on, the last a quarter."""
-    return layers - first - 0.75
+    return max(layers - first - 0.75, 0.0)
 
 
 def backward_layers(layers, drop, adapter):
@@ -47,7 +47,7 @@ def backward_layers(layers, drop, adapter):
 
 def task_layers(layers, drop, adapter, tasks):
     """What tasks share, and what each has for itself."""
-    own = forward_layers(layers, drop + 1) if drop + 1 < layers else 0.0
+    own = forward_layers(layers, drop + 1)
     if adapter in ("houlsby", "double_seq_bn"):
         own += 2 / 3 * (1.0 if drop + 1 < layers else 0.25)
     return forward_layers(layers, 0) - own + tasks * own
@@ -108,12 +108,11 @@ def main():
         for round_ in rounds:
             took = round_[drop, cache, tasks]
             f, b = of_layer(took), back(round_) * of_layer(took)
-            above = forward_layers(layers, drop)
             if tasks:
                 counted.append(task_layers(layers, drop, arguments.adapter, tasks) * f)
                 measured.append(took["tasks_s"])
             else:
-                forward = above if cache == "warm" else forward_layers(layers, 0)
+                forward = forward_layers(layers, drop if cache == "warm" else 0)
                 counted.append(forward * f + backward_layers(layers, drop, arguments.adapter) * b)
                 measured.append(took["train_step_s"])
         what = f"{tasks} tasks" if tasks else f"step, {'warm cache' if cache == 'warm' else 'no cache'}"

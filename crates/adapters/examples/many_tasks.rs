@@ -91,10 +91,10 @@ fn main() -> Result<(), Failed> {
             rounds,
             [&|| run(&models, &few, &wishes), &|| alone.iter().for_each(|w| run(&models, &few, w))],
         );
-        let cost = |layers: Range<usize>, all: usize| {
-            layers.len() as f64 - if layers.end == all && !layers.is_empty() { 0.75 } else { 0.0 }
+        let cost = |part: Range<usize>| {
+            part.len() as f64 - if part.contains(&(layers - 1)) { 0.75 } else { 0.0 }
         };
-        let (shared, own) = (cost(0..first + 1, layers), cost(first + 1..layers, layers));
+        let (shared, own) = (cost(0..first + 1), cost(first + 1..layers));
         let count = (shared + tasks as f64 * own) / (tasks as f64 * (shared + own));
         let share = together / one_by_one;
         println!(

@@ -262,16 +262,6 @@ impl Sites for Inference<'_> {
     fn forward(&mut self, place: Place, end: SubLayerEnd<'_>, _: bool) -> Tensor {
         self.adapter.end(place, end)
     }
-
-    fn backward(
-        &mut self,
-        place: Place,
-        _: &FrozenNorm,
-        _: Tensor,
-        _: bool,
-    ) -> Option<EndGradients> {
-        unreachable!("a pass without a backward reached {place}")
-    }
 }
 
 /// An adapter in a pass with a backward, which adds to its parameters' gradients.

@@ -10,10 +10,8 @@
 
 use std::ops::Range;
 
-use adaptkit_compute::{FrozenNorm, RowOffsets, Tensor};
-use adaptkit_encoder::{
-    Encoder, EndGradients, Place, RaggedBatch, Readout, Site, Sites, SubLayerEnd,
-};
+use adaptkit_compute::{RowOffsets, Tensor};
+use adaptkit_encoder::{Encoder, Place, RaggedBatch, Readout, Site, Sites, SubLayerEnd};
 
 use crate::adapter::Adapter;
 use crate::fusion::{AttentionSums, put_rows};
@@ -317,16 +315,6 @@ impl Sites for Groups<'_> {
             }
             None => self.end(place, end),
         }
-    }
-
-    fn backward(
-        &mut self,
-        place: Place,
-        _: &FrozenNorm,
-        _: Tensor,
-        _: bool,
-    ) -> Option<EndGradients> {
-        unreachable!("a pass without a backward reached {place}")
     }
 }
 

@@ -10,8 +10,8 @@
 
 use std::collections::BTreeMap;
 
-use adaptkit_compute::{FrozenNorm, RowOffsets, Tensor};
-use adaptkit_encoder::{Encoder, EndGradients, Place, RaggedBatch, Readout, Sites, SubLayerEnd};
+use adaptkit_compute::{RowOffsets, Tensor};
+use adaptkit_encoder::{Encoder, Place, RaggedBatch, Readout, Sites, SubLayerEnd};
 
 use crate::adapter::Adapter;
 use crate::classifier::TaskModel;
@@ -101,16 +101,6 @@ impl Sites for Noting<'_> {
             put_rows(place, &weights, offsets, self.rows.iter_mut());
         }
         out
-    }
-
-    fn backward(
-        &mut self,
-        place: Place,
-        _: &FrozenNorm,
-        _: Tensor,
-        _: bool,
-    ) -> Option<EndGradients> {
-        unreachable!("a pass without a backward reached {place}")
     }
 }
 
