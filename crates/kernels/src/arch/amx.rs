@@ -2,9 +2,8 @@
 //! integers. Vectors are those of AVX-512.
 //!
 //! The compiler never uses tiles by itself, so that they hold what the assembly here leaves in
-//! them. Each piece of assembly is whole all the same: it begins with empty sums or loads them and
-//! ends with their way to memory; only the tiles' shape, which is always the same, lasts from
-//! [`run`]'s beginning to its end.
+//! them: their shape, which is always the same, from [`run`]'s beginning to its end, and the sums
+//! from [`begin`] over any number of [`advance`]s, between which vectors may be used, to [`store`].
 #![allow(
     clippy::undocumented_unsafe_blocks,
     reason = "each block is assembly of AMX, and its functions are called inside of `run` only, \
@@ -83,26 +82,21 @@ pub(crate) enum Words {
     Int8,
 }
 
-/// Operands of [`multiply`].
+/// Operands of [`multiply`], from some step of the depth on.
 #[derive(Clone, Copy)]
 pub(crate) struct Operands {
-    /// Sixteen words of the depth each.
-    pub(crate) steps: usize,
     /// Rows of words, `left_stride` bytes apart.
     pub(crate) left: *const u32,
     pub(crate) left_stride: usize,
     /// Words of the depth, each with its columns side by side.
     pub(crate) right: *const u32,
-    /// Rows of sums without gaps: one tile of columns wide, or two.
-    pub(crate) sums: *mut u32,
 }
 
-/// Assembly for 1 or 2 tiles of rows × 1 or 2 tiles of columns. Tiles 0 to 3 are sums, 4 and 5 of
-/// the left rows, 6 and 7 of the columns.
-macro_rules! tiles {
-    ($dot:literal, $o:ident, 2, 2) => {
+/// Steps of the depth for 1 or 2 tiles of rows × 1 or 2 tiles of columns. Tiles 0 to 3 are sums, 4
+/// and 5 of the left rows, 6 and 7 of the columns.
+macro_rules! steps {
+    ($dot:literal, $o:ident, $steps:ident, 2, 2) => {
         asm!(
-            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
             "2:",
             "tileloadd tmm6, [{right} + {right_stride}]",
             "tileloadd tmm4, [{left} + {left_stride}]",
@@ -114,25 +108,19 @@ macro_rules! tiles {
             concat!($dot, " tmm3, tmm5, tmm7"),
             "add {left}, 64", "add {lower}, 64", "add {right}, 2048",
             "dec {steps}", "jnz 2b",
-            "tilestored [{sums} + {right_stride}], tmm0",
-            "tilestored [{sums} + {right_stride} + 64], tmm1",
-            "tilestored [{sums} + {right_stride} + 2048], tmm2",
-            "tilestored [{sums} + {right_stride} + 2112], tmm3",
-            left = inout(reg) $o.left => _,
+            left = inout(reg) $o.left,
             lower = inout(reg) $o.left.wrapping_byte_add(SIDE * $o.left_stride) => _,
             left_stride = in(reg) $o.left_stride,
-            right = inout(reg) $o.right => _,
+            right = inout(reg) $o.right,
             right_stride = in(reg) 128usize,
-            steps = inout(reg) $o.steps => _,
-            sums = in(reg) $o.sums,
+            steps = inout(reg) $steps => _,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         )
     };
-    ($dot:literal, $o:ident, 1, 2) => {
+    ($dot:literal, $o:ident, $steps:ident, 1, 2) => {
         asm!(
-            "tilezero tmm0", "tilezero tmm1",
             "2:",
             "tileloadd tmm6, [{right} + {right_stride}]",
             "tileloadd tmm4, [{left} + {left_stride}]",
@@ -141,21 +129,17 @@ macro_rules! tiles {
             concat!($dot, " tmm1, tmm4, tmm7"),
             "add {left}, 64", "add {right}, 2048",
             "dec {steps}", "jnz 2b",
-            "tilestored [{sums} + {right_stride}], tmm0",
-            "tilestored [{sums} + {right_stride} + 64], tmm1",
-            left = inout(reg) $o.left => _,
+            left = inout(reg) $o.left,
             left_stride = in(reg) $o.left_stride,
-            right = inout(reg) $o.right => _,
+            right = inout(reg) $o.right,
             right_stride = in(reg) 128usize,
-            steps = inout(reg) $o.steps => _,
-            sums = in(reg) $o.sums,
+            steps = inout(reg) $steps => _,
             out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
             options(nostack),
         )
     };
-    ($dot:literal, $o:ident, 2, 1) => {
+    ($dot:literal, $o:ident, $steps:ident, 2, 1) => {
         asm!(
-            "tilezero tmm0", "tilezero tmm2",
             "2:",
             "tileloadd tmm6, [{right} + {right_stride}]",
             "tileloadd tmm4, [{left} + {left_stride}]",
@@ -164,59 +148,116 @@ macro_rules! tiles {
             concat!($dot, " tmm2, tmm5, tmm6"),
             "add {left}, 64", "add {lower}, 64", "add {right}, 1024",
             "dec {steps}", "jnz 2b",
-            "tilestored [{sums} + {right_stride}], tmm0",
-            "tilestored [{sums} + {right_stride} + 1024], tmm2",
-            left = inout(reg) $o.left => _,
+            left = inout(reg) $o.left,
             lower = inout(reg) $o.left.wrapping_byte_add(SIDE * $o.left_stride) => _,
             left_stride = in(reg) $o.left_stride,
-            right = inout(reg) $o.right => _,
+            right = inout(reg) $o.right,
             right_stride = in(reg) 64usize,
-            steps = inout(reg) $o.steps => _,
-            sums = in(reg) $o.sums,
+            steps = inout(reg) $steps => _,
             out("tmm0") _, out("tmm2") _, out("tmm4") _, out("tmm5") _, out("tmm6") _,
             options(nostack),
         )
     };
-    ($dot:literal, $o:ident, 1, 1) => {
+    ($dot:literal, $o:ident, $steps:ident, 1, 1) => {
         asm!(
-            "tilezero tmm0",
             "2:",
             "tileloadd tmm6, [{right} + {right_stride}]",
             "tileloadd tmm4, [{left} + {left_stride}]",
             concat!($dot, " tmm0, tmm4, tmm6"),
             "add {left}, 64", "add {right}, 1024",
             "dec {steps}", "jnz 2b",
-            "tilestored [{sums} + {right_stride}], tmm0",
-            left = inout(reg) $o.left => _,
+            left = inout(reg) $o.left,
             left_stride = in(reg) $o.left_stride,
-            right = inout(reg) $o.right => _,
+            right = inout(reg) $o.right,
             right_stride = in(reg) 64usize,
-            steps = inout(reg) $o.steps => _,
-            sums = in(reg) $o.sums,
+            steps = inout(reg) $steps => _,
             out("tmm0") _, out("tmm4") _, out("tmm6") _,
             options(nostack),
         )
     };
 }
 
-/// sums ← left·right for `rows` × `columns` tiles, 1 or 2 of each.
+/// sums ← left·right for `rows` × `columns` tiles, 1 or 2 of each, over `steps` sixteen words of the
+/// depth.
 ///
 /// # Safety
-/// To be called inside of [`run`]. 16·`rows` rows of 16·`steps` words must be readable at `left`,
-/// as many words of 16·`columns` columns at `right`, and all sums writable; `steps` > 0.
+/// As for [`advance`] and [`store`].
 #[inline(always)]
-pub(crate) unsafe fn multiply(words: Words, rows: usize, columns: usize, o: Operands) {
-    debug_assert!(o.steps > 0 && matches!((rows, columns), (1 | 2, 1 | 2)));
+pub(crate) unsafe fn multiply(
+    words: Words,
+    shape: [usize; 2],
+    mut operands: Operands,
+    steps: usize,
+    sums: *mut u32,
+) {
     unsafe {
-        match (words, rows, columns) {
-            (Words::Bf16, 2, 2) => tiles!("tdpbf16ps", o, 2, 2),
-            (Words::Bf16, 2, _) => tiles!("tdpbf16ps", o, 2, 1),
-            (Words::Bf16, _, 2) => tiles!("tdpbf16ps", o, 1, 2),
-            (Words::Bf16, _, _) => tiles!("tdpbf16ps", o, 1, 1),
-            (Words::Int8, 2, 2) => tiles!("tdpbusd", o, 2, 2),
-            (Words::Int8, 2, _) => tiles!("tdpbusd", o, 2, 1),
-            (Words::Int8, _, 2) => tiles!("tdpbusd", o, 1, 2),
-            (Words::Int8, _, _) => tiles!("tdpbusd", o, 1, 1),
+        begin();
+        advance(words, shape, &mut operands, steps);
+        store(shape, sums);
+    }
+}
+
+/// Empties the sums of a product.
+///
+/// # Safety
+/// To be called inside of [`run`].
+#[inline(always)]
+pub(crate) unsafe fn begin() {
+    unsafe {
+        asm!(
+            "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            options(nostack, nomem),
+        );
+    }
+}
+
+/// Adds left·right to the sums of a product that has [begun](begin), of [rows, columns] tiles, 1 or 2
+/// of each, over the next `steps` sixteen words of the depth, which `o` leaves behind.
+///
+/// # Safety
+/// To be called inside of [`run`]. 16·rows rows of 16·`steps` words must be readable at `o.left` and
+/// as many words of 16·columns columns at `o.right`; `steps` > 0.
+#[inline(always)]
+pub(crate) unsafe fn advance(words: Words, shape: [usize; 2], o: &mut Operands, steps: usize) {
+    debug_assert!(steps > 0 && matches!(shape, [1 | 2, 1 | 2]));
+    unsafe {
+        match (words, shape) {
+            (Words::Bf16, [2, 2]) => steps!("tdpbf16ps", o, steps, 2, 2),
+            (Words::Bf16, [2, _]) => steps!("tdpbf16ps", o, steps, 2, 1),
+            (Words::Bf16, [_, 2]) => steps!("tdpbf16ps", o, steps, 1, 2),
+            (Words::Bf16, _) => steps!("tdpbf16ps", o, steps, 1, 1),
+            (Words::Int8, [2, 2]) => steps!("tdpbusd", o, steps, 2, 2),
+            (Words::Int8, [2, _]) => steps!("tdpbusd", o, steps, 2, 1),
+            (Words::Int8, [_, 2]) => steps!("tdpbusd", o, steps, 1, 2),
+            (Words::Int8, _) => steps!("tdpbusd", o, steps, 1, 1),
+        }
+    }
+}
+
+/// Writes the sums of a product of [rows, columns] tiles, as rows without gaps: one tile of columns
+/// wide, or two.
+///
+/// # Safety
+/// To be called inside of [`run`]; 16·rows rows of 16·columns words must be writable.
+#[inline(always)]
+pub(crate) unsafe fn store([rows, columns]: [usize; 2], sums: *mut u32) {
+    let stride = 64 * columns;
+    unsafe {
+        asm!("tilestored [{sums} + {stride}], tmm0",
+            sums = in(reg) sums, stride = in(reg) stride, options(nostack));
+        if columns == 2 {
+            asm!("tilestored [{sums} + {stride} + 64], tmm1",
+                sums = in(reg) sums, stride = in(reg) stride, options(nostack));
+        }
+        if rows == 2 {
+            let lower = sums.wrapping_add(columns * SIDE * SIDE);
+            asm!("tilestored [{sums} + {stride}], tmm2",
+                sums = in(reg) lower, stride = in(reg) stride, options(nostack));
+            if columns == 2 {
+                asm!("tilestored [{sums} + {stride} + 64], tmm3",
+                    sums = in(reg) lower, stride = in(reg) stride, options(nostack));
+            }
         }
     }
 }

@@ -11,11 +11,9 @@ pub(crate) enum Words {
 }
 
 pub(crate) struct Operands {
-    pub(crate) steps: usize,
     pub(crate) left: *const u32,
     pub(crate) left_stride: usize,
     pub(crate) right: *const u32,
-    pub(crate) sums: *mut u32,
 }
 
 const ABSENT: &str = "matrix tiles on a platform without them";
@@ -24,7 +22,19 @@ pub(crate) unsafe fn run<K: Kernel>(_: K) -> K::Output {
     unreachable!("{ABSENT}")
 }
 
-pub(crate) unsafe fn multiply(_: Words, _: usize, _: usize, _: Operands) {
+pub(crate) unsafe fn multiply(_: Words, _: [usize; 2], _: Operands, _: usize, _: *mut u32) {
+    unreachable!("{ABSENT}")
+}
+
+pub(crate) unsafe fn begin() {
+    unreachable!("{ABSENT}")
+}
+
+pub(crate) unsafe fn advance(_: Words, _: [usize; 2], _: &mut Operands, _: usize) {
+    unreachable!("{ABSENT}")
+}
+
+pub(crate) unsafe fn store(_: [usize; 2], _: *mut u32) {
     unreachable!("{ABSENT}")
 }
 

@@ -3,7 +3,8 @@
 //! Tiles multiply ten times as fast as vectors, so that everything around them counts: left rows
 //! are brought into the format once for all columns, or come in bf16 already ([`Bf16Rows`]), and
 //! the sums meet bias, activation and whatever else happens to them once, on their way from the
-//! tiles to the result.
+//! tiles to the result, a few rows at every step of the next sums: while the tiles multiply, the
+//! vectors have nothing else to do.
 
 mod finish;
 
@@ -11,10 +12,10 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use finish::{Place, SharedEpilogue, finish};
+use finish::{Buffers, PAIR, Place, SharedEpilogue, Waiting};
 
 use super::bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
-use super::format::{Format, LeftScale, Scales, Sums, TiledBf16, TiledInt8};
+use super::format::{Format, LeftScale, TiledBf16, TiledInt8};
 use super::packed::{CacheLine, padded_columns, panel, panel_count, words_mut};
 use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
@@ -339,117 +340,60 @@ struct RunPart<'a, F> {
     format: PhantomData<F>,
 }
 
-/// Rows of a pair of tiles.
-const PAIR: usize = 2 * tiles::SIDE;
-
-/// Sums of two by two tiles.
-#[repr(C, align(64))]
-struct TileSums([u32; PAIR * PAIR]);
-
 impl<F: Format> Kernel for RunPart<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let p = self.product;
         let padded = padded_columns(p.n, tiles::SIDE);
-        let mut sums = TileSums([0; PAIR * PAIR]);
-        let steps = self.rows.len().div_ceil(tiles::SIDE);
+        let mut buffers = Buffers::EMPTY;
+        let mut waiting = Waiting::NOTHING;
+        let tiles_of_rows = self.rows.len().div_ceil(tiles::SIDE);
         for index in self.panels {
             let panel = panel(p.n, tiles::SIDE, index);
-            let at = Columns { first: panel.first_column, vectors: panel.vectors, padded };
-            for pair in even_parts(steps, steps.div_ceil(2)) {
+            for pair in even_parts(tiles_of_rows, tiles_of_rows.div_ceil(2)) {
                 let first = self.rows.start + pair.start * tiles::SIDE;
-                let rows = first..self.rows.end.min(self.rows.start + pair.end * tiles::SIDE);
-                fetch(s, p, rows.clone(), at);
-                let mut totals = [[s.splat(0.0); PAIR]; 2];
+                let end = self.rows.end.min(self.rows.start + pair.end * tiles::SIDE);
+                let shape = [pair.len(), panel.vectors];
                 for (block, depth) in depth_blocks::<F>(p.words).enumerate() {
+                    let next = Waiting {
+                        rows: [first, end],
+                        first_column: panel.first_column,
+                        columns: panel.columns,
+                        block,
+                        buffer: waiting.buffer ^ 1,
+                    };
+                    let mut steps = depth.len() / F::DEPTH_STEP;
+                    let each = PAIR.div_ceil(steps);
                     // SAFETY: `check` has verified the shapes; left rows are readable up to whole
-                    // tiles; this kernel runs inside of `NativeTiles::run`.
+                    // tiles; this kernel runs inside of `NativeTiles::run`, and its task alone
+                    // writes these rows and columns.
                     unsafe {
                         let right = p.right.words().as_ptr();
-                        let operands = tiles::Operands {
-                            steps: depth.len() / F::DEPTH_STEP,
+                        let mut operands = tiles::Operands {
                             left: p.left.words.add(first * p.left.stride + depth.start),
                             left_stride: 4 * p.left.stride,
-                            right: right.add(depth.start * padded + depth.len() * at.first),
-                            sums: sums.0.as_mut_ptr(),
+                            right: right
+                                .add(depth.start * padded + depth.len() * panel.first_column),
                         };
-                        tiles::multiply(words_of::<F>(), pair.len(), panel.vectors, operands);
-                        if p.blocks > 1 {
-                            add_numbers::<S, F>(s, p, &sums, rows.clone(), at, block, &mut totals);
+                        tiles::begin();
+                        for start in (0..waiting.len().max(next.len())).step_by(each) {
+                            tiles::advance(words_of::<F>(), shape, &mut operands, 1);
+                            steps -= 1;
+                            next.fetch(s, p, start..start + each);
+                            waiting.finish::<S, F>(s, p, &mut buffers, start..start + each);
                         }
+                        if steps > 0 {
+                            tiles::advance(words_of::<F>(), shape, &mut operands, steps);
+                        }
+                        tiles::store(shape, buffers.sums[next.buffer].as_mut_ptr());
                     }
+                    waiting = next;
                 }
-                // SAFETY: as above; this task alone writes these rows and columns.
-                unsafe { finish::<S, F>(s, p, &sums, rows, at, panel.columns, &totals) };
             }
         }
-    }
-}
-
-/// The columns of a panel.
-#[derive(Clone, Copy)]
-struct Columns {
-    first: usize,
-    /// Vectors of a row of sums.
-    vectors: usize,
-    /// Columns of the whole packed matrix.
-    padded: usize,
-}
-
-/// Fetches where the sums of a pair of tiles go, while they are computed.
-#[inline(always)]
-fn fetch<S: Simd>(s: S, p: &SharedProduct<'_>, rows: Range<usize>, at: Columns) {
-    for row in rows {
-        match p.out {
-            Place::Full(start, stride) => {
-                let to = start.wrapping_add(row * stride + at.first);
-                s.prefetch_to_write(to);
-                s.prefetch_to_write(to.wrapping_add(S::LANES));
-            }
-            Place::Rounded(start, stride) => {
-                s.prefetch_to_write(start.wrapping_add(row * stride + at.first).cast());
-            }
-        }
-    }
-}
-
-/// What turns the sums of a block of the depth into numbers, if they have scales.
-#[inline(always)]
-fn scales(p: &SharedProduct<'_>, first_row: usize, at: Columns, block: usize) -> Scales {
-    Scales {
-        rows: p.left.scales.wrapping_add(first_row * p.blocks + block),
-        columns: p.right.scales().as_ptr().wrapping_add(at.first),
-        column_sums: p.right.column_sums().as_ptr().wrapping_add(block * at.padded + at.first),
-    }
-}
-
-/// Adds the sums of a block of the depth to the totals.
-///
-/// # Safety
-/// The sums must be of these rows and columns, and the scales of both exist.
-#[inline(always)]
-unsafe fn add_numbers<S: Simd, F: Format>(
-    s: S,
-    p: &SharedProduct<'_>,
-    sums: &TileSums,
-    rows: Range<usize>,
-    at: Columns,
-    block: usize,
-    totals: &mut [[S::F32; PAIR]; 2],
-) {
-    let scales = scales(p, rows.start, at, block);
-    for (v, totals) in totals.iter_mut().enumerate().take(at.vectors) {
-        // SAFETY: the caller's contract; a row's scales of all blocks lie side by side.
-        unsafe {
-            let columns = F::Sums::column_scales(s, scales, v);
-            for (r, total) in totals.iter_mut().enumerate().take(rows.len()) {
-                let from = sums.0.as_ptr().add((r * at.vectors + v) * S::LANES);
-                let sum = F::Sums::load(s, from);
-                let number = F::Sums::numbers(s, sum, scales, r * p.blocks, columns);
-                *total = s.add(*total, number);
-            }
-        }
+        // SAFETY: as above.
+        unsafe { waiting.finish::<S, F>(s, p, &mut buffers, 0..PAIR) };
     }
 }
 

@@ -156,13 +156,13 @@ pub(super) unsafe fn multiply(
         // SAFETY: the caller's contract.
         unsafe {
             let operands = tiles::Operands {
-                steps: depth / PAIR,
                 left: left.start,
                 left_stride: 4 * left.stride,
                 right: right.add(panel * PAIR * depth / 2),
-                sums: sums.add(panel * PAIR * PAIR),
             };
-            tiles::multiply(tiles::Words::Bf16, rows.div_ceil(tiles::SIDE), 2, operands);
+            let shape = [rows.div_ceil(tiles::SIDE), 2];
+            let sums = sums.add(panel * PAIR * PAIR);
+            tiles::multiply(tiles::Words::Bf16, shape, operands, depth / PAIR, sums);
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::ops::Range;
 
-use super::{Columns, Numbers, NumbersMut, PAIR, SharedProduct, TileSums, TiledOutput, scales};
+use super::{Numbers, NumbersMut, SharedProduct, TiledOutput};
 use crate::activation::Activation;
 use crate::arch::tiles;
-use crate::matrix::format::{Format, Sums};
+use crate::matrix::format::{ColumnScales, Format, Scales, Sums};
+use crate::matrix::packed::padded_columns;
 use crate::matrix::tile;
 use crate::simd::Simd;
 
@@ -106,134 +107,271 @@ pub(super) enum SharedEpilogue {
     Backward(Activation, Place),
 }
 
-/// Brings the sums, or the totals if the depth has several blocks, to where they go.
-///
-/// # Safety
-/// As for [`add_numbers`]; rows × columns must lie within the result, and no other task may touch
-/// them.
-#[inline(always)]
-pub(super) unsafe fn finish<S: Simd, F: Format>(
-    s: S,
-    p: &SharedProduct<'_>,
-    sums: &TileSums,
-    rows: Range<usize>,
-    at: Columns,
-    columns: usize,
-    totals: &[[S::F32; PAIR]; 2],
-) {
-    if columns == PAIR && p.blocks == 1 {
-        // SAFETY: the caller's contract.
-        unsafe {
-            match p.epilogue {
-                SharedEpilogue::None => {
-                    return finish_whole::<S, F, false>(s, p, sums, rows, at);
-                }
-                SharedEpilogue::Activation(Activation::Gelu) => {
-                    return finish_whole::<S, F, true>(s, p, sums, rows, at);
-                }
-                _ => {}
-            }
-        }
-    }
-    let scales = scales(p, rows.start, at, 0);
-    for (v, totals) in totals.iter().enumerate().take(at.vectors) {
-        let (column, count) = (at.first + v * S::LANES, (columns - v * S::LANES).min(S::LANES));
-        // SAFETY: the caller's contract; the bias has n numbers.
-        unsafe {
-            let of_columns = F::Sums::column_scales(s, scales, v);
-            let bias = match p.bias {
-                Some(bias) => tile::load(s, bias.add(column), true, count),
-                None => s.splat(0.0),
-            };
-            for (r, row) in rows.clone().enumerate() {
-                let sum = if p.blocks > 1 {
-                    totals[r]
-                } else {
-                    let from = sums.0.as_ptr().add((r * at.vectors + v) * S::LANES);
-                    F::Sums::numbers(s, F::Sums::load(s, from), scales, r, of_columns)
-                };
-                let start = if p.accumulate { p.out.load(s, row, column, count) } else { bias };
-                let z = s.add(sum, start);
-                let y = match p.epilogue {
-                    SharedEpilogue::None => z,
-                    SharedEpilogue::Activation(f) => f.value(s, z),
-                    SharedEpilogue::Keeping(f, keep) => {
-                        keep.store(s, row, column, z, count);
-                        f.value(s, z)
-                    }
-                    SharedEpilogue::Backward(f, x) => {
-                        s.mul(z, f.derivative(s, x.load(s, row, column, count)))
-                    }
-                };
-                p.out.store(s, row, column, y, count);
-            }
-        }
-    }
-    if at.vectors == 1 {
-        // Lines of bf16 are filled up with zeros.
-        let kept = match p.epilogue {
-            SharedEpilogue::Keeping(_, keep) => Some(keep),
-            _ => None,
-        };
-        for place in [Some(p.out), kept].into_iter().flatten() {
-            if let Place::Rounded(..) = place {
-                for row in rows.clone() {
-                    // SAFETY: the second half of a line that begins at the panel.
-                    unsafe { place.store(s, row, at.first + S::LANES, s.splat(0.0), S::LANES) };
-                }
-            }
-        }
-    }
+/// Rows and columns of a pair of tiles.
+pub(super) const PAIR: usize = 2 * tiles::SIDE;
+
+/// Where sums lie from the tiles to the result, in rows without gaps.
+#[repr(C, align(64))]
+pub(super) struct Buffers {
+    /// Of a block of the depth: one lot waits while the other one is computed.
+    pub(super) sums: [[u32; PAIR * PAIR]; 2],
+    /// Of the blocks before it, as numbers.
+    totals: [f32; PAIR * PAIR],
 }
 
-/// [`finish`] for whole lines and nothing but a bias or what is there already, and GELU if `GELU`, in
-/// so few instructions that the next tiles' products overlap with them.
-///
-/// # Safety
-/// As for [`finish`].
-#[inline(always)]
-unsafe fn finish_whole<S: Simd, F: Format, const GELU: bool>(
-    s: S,
-    p: &SharedProduct<'_>,
-    sums: &TileSums,
-    rows: Range<usize>,
-    at: Columns,
-) {
-    // SAFETY: the caller's contract; the bias has n numbers, and sums have two vectors a row.
-    unsafe {
-        let scales = scales(p, rows.start, at, 0);
-        let columns = [F::Sums::column_scales(s, scales, 0), F::Sums::column_scales(s, scales, 1)];
-        let mut starts = [s.splat(0.0); 2];
-        if let Some(bias) = p.bias {
-            starts = [s.load(bias.add(at.first)), s.load(bias.add(at.first + S::LANES))];
+impl Buffers {
+    pub(super) const EMPTY: Buffers =
+        Buffers { sums: [[0; PAIR * PAIR]; 2], totals: [0.0; PAIR * PAIR] };
+}
+
+/// Sums that are to go on, to the totals or to the result: of a block of the depth, for a pair of
+/// tiles of rows and a panel of columns.
+pub(super) struct Waiting {
+    /// From the one to before the other.
+    pub(super) rows: [usize; 2],
+    pub(super) first_column: usize,
+    pub(super) columns: usize,
+    pub(super) block: usize,
+    /// Which of the buffers they lie in.
+    pub(super) buffer: usize,
+}
+
+impl Waiting {
+    pub(super) const NOTHING: Waiting =
+        Waiting { rows: [0; 2], first_column: 0, columns: 0, block: 0, buffer: 0 };
+
+    /// Rows.
+    #[inline(always)]
+    pub(super) fn len(&self) -> usize {
+        self.rows[1] - self.rows[0]
+    }
+
+    /// Which rows of the whole product part `part` of these are.
+    #[inline(always)]
+    fn rows(&self, part: Range<usize>) -> Range<usize> {
+        self.rows[1].min(self.rows[0] + part.start)..self.rows[1].min(self.rows[0] + part.end)
+    }
+
+    /// Fetches where rows `part` will go.
+    #[inline(always)]
+    pub(super) fn fetch<S: Simd>(&self, s: S, p: &SharedProduct<'_>, part: Range<usize>) {
+        if self.block > 0 {
+            return;
         }
-        let mut from = sums.0.as_ptr();
-        match p.out {
-            Place::Full(start, stride) => {
-                let mut to = start.add(rows.start * stride + at.first);
-                for r in 0..rows.len() {
-                    for v in 0..2 {
-                        let to = to.add(v * S::LANES);
-                        let sum = F::Sums::load(s, from.add(v * S::LANES));
-                        let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
-                        let start = if p.accumulate { s.load(to) } else { starts[v] };
-                        s.store(to, gelu_if::<S, GELU>(s, s.add(sum, start)));
-                    }
-                    from = from.add(PAIR);
-                    to = to.add(stride);
+        for row in self.rows(part) {
+            match p.out {
+                Place::Full(start, stride) => {
+                    let to = start.wrapping_add(row * stride + self.first_column);
+                    s.prefetch_to_write(to);
+                    s.prefetch_to_write(to.wrapping_add(S::LANES));
+                }
+                Place::Rounded(start, stride) => {
+                    let to = start.wrapping_add(row * stride + self.first_column);
+                    s.prefetch_to_write(to.cast());
                 }
             }
-            Place::Rounded(start, stride) => {
-                let mut to = start.add(rows.start * stride + at.first);
-                for r in 0..rows.len() {
-                    for v in 0..2 {
-                        let sum = F::Sums::load(s, from.add(v * S::LANES));
-                        let sum = F::Sums::numbers(s, sum, scales, r, columns[v]);
-                        let y = gelu_if::<S, GELU>(s, s.add(sum, starts[v]));
-                        s.store_bf16(to.add(v * S::LANES), y);
+        }
+    }
+
+    /// Brings rows `part` on: to the totals, or to the result if the block is the depth's last.
+    ///
+    /// # Safety
+    /// The sums must be in their buffer, and their scales and the totals exist; rows × columns must lie
+    /// within the result, and no other task may touch them.
+    #[inline(always)]
+    pub(super) unsafe fn finish<S: Simd, F: Format>(
+        &self,
+        s: S,
+        p: &SharedProduct<'_>,
+        buffers: &mut Buffers,
+        part: Range<usize>,
+    ) {
+        let rows = self.rows(part);
+        if rows.is_empty() {
+            return;
+        }
+        // SAFETY: the caller's contract.
+        unsafe {
+            if F::DEPTH < usize::MAX && self.block + 1 < p.blocks {
+                return self.add_up::<S, F>(s, p, buffers, rows);
+            }
+            let whole = self.columns == PAIR;
+            match p.epilogue {
+                SharedEpilogue::None if whole => {
+                    self.finish_whole::<S, F, false>(s, p, buffers, rows);
+                }
+                SharedEpilogue::Activation(Activation::Gelu) if whole => {
+                    self.finish_whole::<S, F, true>(s, p, buffers, rows);
+                }
+                _ => self.finish_any::<S, F>(s, p, buffers, rows),
+            }
+        }
+    }
+
+    /// Vectors of a row of sums.
+    #[inline(always)]
+    fn vectors(&self) -> usize {
+        self.columns.div_ceil(tiles::SIDE)
+    }
+
+    /// What turns the sums into numbers, if they have scales; of the first row of all.
+    #[inline(always)]
+    fn scales(&self, p: &SharedProduct<'_>) -> Scales {
+        let of_block = self.block * padded_columns(p.n, tiles::SIDE);
+        let sums = p.right.column_sums().as_ptr();
+        Scales {
+            rows: p.left.scales.wrapping_add(self.block),
+            columns: p.right.scales().as_ptr().wrapping_add(self.first_column),
+            column_sums: sums.wrapping_add(of_block + self.first_column),
+        }
+    }
+
+    /// The number that vector `v` of a row of sums stands for, and the totals.
+    ///
+    /// # Safety
+    /// As for [`Waiting::finish`].
+    #[inline(always)]
+    unsafe fn number<S: Simd, F: Format>(
+        &self,
+        s: S,
+        p: &SharedProduct<'_>,
+        buffers: &Buffers,
+        [row, v]: [usize; 2],
+        (scales, of_columns): (Scales, ColumnScales<S>),
+    ) -> S::F32 {
+        let at = ((row - self.rows[0]) * self.vectors() + v) * S::LANES;
+        // SAFETY: the caller's contract; a row's scales of all blocks lie side by side.
+        unsafe {
+            let sums = F::Sums::load(s, buffers.sums[self.buffer].as_ptr().add(at));
+            let number = F::Sums::numbers(s, sums, scales, row * p.blocks, of_columns);
+            if F::DEPTH == usize::MAX || self.block == 0 {
+                return number;
+            }
+            s.add(s.load(buffers.totals.as_ptr().add(at)), number)
+        }
+    }
+
+    /// Adds the sums to the totals.
+    ///
+    /// # Safety
+    /// As for [`Waiting::finish`].
+    #[inline(always)]
+    unsafe fn add_up<S: Simd, F: Format>(
+        &self,
+        s: S,
+        p: &SharedProduct<'_>,
+        buffers: &mut Buffers,
+        rows: Range<usize>,
+    ) {
+        let scales = self.scales(p);
+        for v in 0..self.vectors() {
+            // SAFETY: the caller's contract.
+            unsafe {
+                let scales = (scales, F::Sums::column_scales(s, scales, v));
+                for row in rows.clone() {
+                    let total = self.number::<S, F>(s, p, buffers, [row, v], scales);
+                    let at = ((row - self.rows[0]) * self.vectors() + v) * S::LANES;
+                    s.store(buffers.totals.as_mut_ptr().add(at), total);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Waiting::finish`].
+    #[inline(always)]
+    unsafe fn finish_any<S: Simd, F: Format>(
+        &self,
+        s: S,
+        p: &SharedProduct<'_>,
+        buffers: &Buffers,
+        rows: Range<usize>,
+    ) {
+        let scales = self.scales(p);
+        for v in 0..self.vectors() {
+            let column = self.first_column + v * S::LANES;
+            let count = (self.columns - v * S::LANES).min(S::LANES);
+            // SAFETY: the caller's contract; the bias has n numbers.
+            unsafe {
+                let scales = (scales, F::Sums::column_scales(s, scales, v));
+                let bias = match p.bias {
+                    Some(bias) => tile::load(s, bias.add(column), true, count),
+                    None => s.splat(0.0),
+                };
+                for row in rows.clone() {
+                    let sum = self.number::<S, F>(s, p, buffers, [row, v], scales);
+                    let start = if p.accumulate { p.out.load(s, row, column, count) } else { bias };
+                    let z = s.add(sum, start);
+                    let y = match p.epilogue {
+                        SharedEpilogue::None => z,
+                        SharedEpilogue::Activation(f) => f.value(s, z),
+                        SharedEpilogue::Keeping(f, keep) => {
+                            keep.store(s, row, column, z, count);
+                            f.value(s, z)
+                        }
+                        SharedEpilogue::Backward(f, x) => {
+                            s.mul(z, f.derivative(s, x.load(s, row, column, count)))
+                        }
+                    };
+                    p.out.store(s, row, column, y, count);
+                }
+            }
+        }
+        if self.vectors() == 1 {
+            // Lines of bf16 are filled up with zeros.
+            let kept = match p.epilogue {
+                SharedEpilogue::Keeping(_, keep) => Some(keep),
+                _ => None,
+            };
+            for place in [Some(p.out), kept].into_iter().flatten() {
+                if let Place::Rounded(..) = place {
+                    let column = self.first_column + S::LANES;
+                    for row in rows.clone() {
+                        // SAFETY: the second half of a line that begins at the panel.
+                        unsafe { place.store(s, row, column, s.splat(0.0), S::LANES) };
                     }
-                    from = from.add(PAIR);
-                    to = to.add(stride);
+                }
+            }
+        }
+    }
+
+    /// [`Waiting::finish_any`] for whole lines and nothing but a bias or what is there already, and GELU
+    /// if `GELU`, in few instructions.
+    ///
+    /// # Safety
+    /// As for [`Waiting::finish`].
+    #[inline(always)]
+    unsafe fn finish_whole<S: Simd, F: Format, const GELU: bool>(
+        &self,
+        s: S,
+        p: &SharedProduct<'_>,
+        buffers: &Buffers,
+        rows: Range<usize>,
+    ) {
+        let scales = self.scales(p);
+        // SAFETY: the caller's contract; the bias has n numbers, and sums have two vectors a row.
+        unsafe {
+            let scales = [0, 1].map(|v| (scales, F::Sums::column_scales(s, scales, v)));
+            let mut starts = [s.splat(0.0); 2];
+            if let Some(bias) = p.bias {
+                let bias = bias.add(self.first_column);
+                starts = [s.load(bias), s.load(bias.add(S::LANES))];
+            }
+            for row in rows {
+                for v in 0..2 {
+                    let sum = self.number::<S, F>(s, p, buffers, [row, v], scales[v]);
+                    let column = self.first_column + v * S::LANES;
+                    match p.out {
+                        Place::Full(start, stride) => {
+                            let to = start.add(row * stride + column);
+                            let start = if p.accumulate { s.load(to) } else { starts[v] };
+                            s.store(to, gelu_if::<S, GELU>(s, s.add(sum, start)));
+                        }
+                        Place::Rounded(start, stride) => {
+                            let y = gelu_if::<S, GELU>(s, s.add(sum, starts[v]));
+                            s.store_bf16(start.add(row * stride + column), y);
+                        }
+                    }
                 }
             }
         }
