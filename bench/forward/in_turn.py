@@ -8,6 +8,9 @@
     python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model MODEL_DIR --ours f32 --peer torch:f32 \
         --train --adapterdrop 9 --cache warm --results step-9.jsonl --rounds 1
 
+    cargo build --release --manifest-path bench/candle/Cargo.toml
+    python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model bert-base --ours f32 --peer candle:f32
+
     python bench/forward/in_turn.py --adaptkit target/release/adaptkit --model bert-base --fusion 8 --train --rounds 3 \
         --ours f32 --ours bf16 --peer torch:f32 --peer torch:bf16
 
@@ -23,6 +26,7 @@ import subprocess
 import sys
 
 PEER = os.path.join(os.path.dirname(__file__), "peer.py")
+CANDLE = os.path.join(os.path.dirname(__file__), "../candle/target/release/candle-peer")
 
 
 def measured(command):
@@ -56,6 +60,9 @@ def command_of(arguments, name):
         common += ["--cache", arguments.cache] if arguments.cache else []
         instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
         return [arguments.adaptkit, "bench", "--precision", dtype, "--json", "--quiet", *common, *rows(arguments, True), *instructions]
+    if own == "candle":
+        os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
+        return [CANDLE, arguments.model, str(arguments.batch), str(arguments.length), str(arguments.repeats)]
     command = [sys.executable, PEER, "--system", own, "--dtype", dtype, *common, *rows(arguments, False)]
     command += ["--exports", arguments.exports] if arguments.exports else []
     return command + (["--train"] if arguments.train and own == "torch" else [])
@@ -108,7 +115,7 @@ def main():
             # Tasks one by one are what one pass for all of them is to be compared with.
             ours = "tasks_s" if what == "one_by_one_s" else what
             ratios = [f"{median(name, what) / median(own, ours):.2f} × {own}" for own in arguments.ours]
-            memory = max(round["peak_rss_mb"] or 0 for round in rounds)
+            memory = max(round.get("peak_rss_mb") or 0 for round in rounds)
             ratios = f"; {', '.join(ratios)}" if name in arguments.peer else ""
             print(f"{what} {name}: {times} s, median {median(name, what):.4f}{ratios}; {memory:.0f} MB", flush=True)
     for name, rounds in results.items() if arguments.fusion else ():

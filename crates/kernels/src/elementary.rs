@@ -18,11 +18,18 @@ fn polynomial<S: Simd, const N: usize>(s: S, x: S::F32, coefficients: [f32; N]) 
     y
 }
 
-/// eˣ: 0 below −104, infinity above 89, NaN for NaN.
+/// Below this, eˣ is smaller than the smallest normal number.
+const SMALLEST: f32 = -87.33;
+
+/// eˣ: 0 below −87.33, infinity above 89, NaN for NaN.
+///
+/// A result that is not a normal number takes a CPU a hundred cycles, which masked scores, whose
+/// probability is 0, would ask for again and again.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
-    // The bounds keep 2ⁿ within what `scale` takes and lie where the result is already 0 or ∞.
-    let x = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
+    // The bounds keep 2ⁿ within what `scale` takes; beyond them the result is 0 or ∞.
+    let vanishes = s.less(x, s.splat(SMALLEST));
+    let x = s.min(s.splat(89.0), s.max(s.splat(SMALLEST), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
     // x − n·ln 2, with ln 2 in two parts: the first has few enough bits for n·part to be exact.
     let r = s.mul_add(n, s.splat(-0.693_359_4), x);
@@ -30,7 +37,7 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let q =
         polynomial(s, r, [1.381_461e-3, 8.368_71e-3, 4.166_838_7e-2, 1.666_652_1e-1, 0.499_999_93]);
     let y = s.add(s.mul_add(s.mul(r, r), q, r), s.splat(1.0));
-    s.scale(y, n)
+    s.select(vanishes, s.splat(0.0), s.scale(y, n))
 }
 
 /// 1/(1 + e⁻ˣ).

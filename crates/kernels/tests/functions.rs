@@ -50,6 +50,11 @@ fn ulps(got: f32, want: f64) -> f64 {
 #[test]
 fn elementary_functions_are_within_their_ulps_over_all_of_f32() {
     type Exact = fn(f64) -> f64;
+    // eˣ is 0 from −87.33 on, just before it ceases to be a normal number.
+    let vanishes = |function, want: f64| {
+        matches!(function, Elementary::Exp | Elementary::Sigmoid)
+            && want < 1.01 * f64::from(f32::MIN_POSITIVE)
+    };
     let functions: [(Elementary, Exact, f64); 4] = [
         (Elementary::Exp, f64::exp, 1.0),
         (Elementary::Tanh, f64::tanh, 2.0),
@@ -65,7 +70,11 @@ fn elementary_functions_are_within_their_ulps_over_all_of_f32() {
         for (function, exact, bound) in functions {
             let mut got = inputs.clone();
             apply(isa, function, &mut got);
-            let errors = inputs.iter().zip(&got).map(|(x, y)| (ulps(*y, exact(f64::from(*x))), *x));
+            let errors = inputs.iter().zip(&got).map(|(x, y)| {
+                let want = exact(f64::from(*x));
+                let vanished = *y == 0.0 && vanishes(function, want);
+                (if vanished { 0.0 } else { ulps(*y, want) }, *x)
+            });
             let (worst, x) = errors.fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a });
             println!("{isa}, {function:?}: {worst:.2} ULP at {x}");
             if worst > bound {
