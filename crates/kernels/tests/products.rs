@@ -233,6 +233,29 @@ fn range(values: &[f32]) -> f64 {
 }
 
 #[test]
+fn a_product_of_no_depth_is_the_activation_of_its_bias() {
+    let [m, n] = [35, 40];
+    let bias = vector(n, &mut Random::new(8));
+    for isa in isas() {
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let right = PackedMatrix::pack(isa, precision, MatrixRef::row_major(&[], [0, n]));
+            let mut out = vec![f32::NAN; m * n];
+            Product {
+                left: MatrixRef::row_major(&[], [m, 0]),
+                right: &right,
+                bias: Some(&bias),
+                epilogue: Epilogue::Activation(Activation::Relu),
+                out: Output { data: &mut out, row_stride: n, accumulate: false },
+            }
+            .run();
+            for (at, y) in out.iter().enumerate() {
+                assert_eq!(*y, bias[at % n].max(0.0), "{isa}, {precision}, element {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn products_in_int8_are_off_by_half_a_unit_of_each_operand_at_most() {
     let mut failures = Vec::new();
     for isa in isas() {

@@ -70,9 +70,15 @@ fn check(what: &str, got: &[f32], want: &[[f64; 2]]) {
 fn operands_and_results_may_lie_in_bf16() {
     for isa in tiled_isas() {
         let mut random = Random::new(7);
-        for [m, k, n] in
-            [[1, 1, 1], [3, 40, 17], [16, 32, 32], [33, 100, 70], [70, 2100, 48], [130, 31, 97]]
-        {
+        for [m, k, n] in [
+            [1, 1, 1],
+            [3, 40, 17],
+            [16, 32, 32],
+            [33, 100, 70],
+            [70, 2100, 48],
+            [130, 31, 97],
+            [40, 0, 33],
+        ] {
             let what = format!("{isa}, {m}×{k}×{n}");
             let (a, b) = (vector(m * k, &mut random), vector(k * n, &mut random));
             let bias = vector(n, &mut random);

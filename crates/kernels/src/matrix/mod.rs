@@ -105,8 +105,9 @@ fn depth_words<F: Format>(k: usize) -> usize {
     k.div_ceil(F::PER_WORD).next_multiple_of(F::DEPTH_STEP)
 }
 
-/// Cuts a depth of so many words into blocks of nearly equal size of at most [`Format::DEPTH`].
+/// Cuts a depth of so many words into blocks of nearly equal size of at most [`Format::DEPTH`]; no depth
+/// is one empty block.
 fn depth_blocks<F: Format>(words: usize) -> impl Iterator<Item = std::ops::Range<usize>> + Clone {
-    let parts = crate::parallel::even_parts(words / F::DEPTH_STEP, words.div_ceil(F::DEPTH));
+    let parts = crate::parallel::even_parts(words / F::DEPTH_STEP, words.div_ceil(F::DEPTH).max(1));
     parts.map(|steps| steps.start * F::DEPTH_STEP..steps.end * F::DEPTH_STEP)
 }

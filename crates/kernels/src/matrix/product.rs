@@ -336,10 +336,6 @@ impl<F: Format> Kernel for RunAs<'_, F> {
         }
         let tiles = rows.len().div_ceil(S::TILE_ROWS);
         let padded = padded_columns(p.n, S::LANES);
-        if p.k == 0 {
-            // No depth block would write the result.
-            fill_start(p, rows.clone(), S::LANES, panels.clone());
-        }
         let words = depth_words::<F>(p.k);
         let right = p.right.words().as_ptr();
         let (columns, column_sums) = (p.right.scales().as_ptr(), p.right.column_sums().as_ptr());
@@ -386,26 +382,6 @@ impl<F: Format> Kernel for RunAs<'_, F> {
                             finish(s, p, row..row + part.len(), column, panel.columns);
                         }
                     }
-                }
-            }
-        }
-    }
-}
-
-/// The bias or zeros, for a product of depth zero.
-fn fill_start(p: &SharedProduct<'_>, rows: Range<usize>, lanes: usize, panels: Range<usize>) {
-    if p.accumulate {
-        return;
-    }
-    for index in panels {
-        let panel = panel(p.n, lanes, index);
-        for row in rows.clone() {
-            for column in panel.first_column..panel.first_column + panel.columns {
-                // SAFETY: within the result, which this task alone writes here; the bias has n
-                // numbers.
-                unsafe {
-                    let start = p.bias.map_or(0.0, |bias| *bias.add(column));
-                    *p.out.add(row * p.out_stride + column) = start;
                 }
             }
         }

@@ -212,6 +212,12 @@ const LEFT_BYTES: usize = 800 << 10;
 /// Rows of a task at most.
 const MOST_ROWS: usize = 512;
 
+/// Parts at most in which sums go on while the next ones are computed. Each has its scales and bias to
+/// load; integers, with half as many steps, measured best with a part at each of them.
+const fn most_parts<F: Format>() -> usize {
+    if F::PER_WORD == TiledBf16::PER_WORD { 8 } else { 16 }
+}
+
 fn check_rows(layout: Bf16Layout, m: usize, n: usize) {
     assert_eq!([layout.rows, layout.columns], [m, n], "rows of bf16");
 }
@@ -363,8 +369,9 @@ impl<F: Format> Kernel for RunPart<'_, F> {
                         block,
                         buffer: waiting.buffer ^ 1,
                     };
-                    let mut steps = depth.len() / F::DEPTH_STEP;
-                    let each = PAIR.div_ceil(steps);
+                    let steps = depth.len() / F::DEPTH_STEP;
+                    let parts = steps.clamp(1, most_parts::<F>());
+                    let each = PAIR.div_ceil(parts);
                     // SAFETY: `check` has verified the shapes; left rows are readable up to whole
                     // tiles; this kernel runs inside of `NativeTiles::run`, and its task alone
                     // writes these rows and columns.
@@ -377,14 +384,14 @@ impl<F: Format> Kernel for RunPart<'_, F> {
                                 .add(depth.start * padded + depth.len() * panel.first_column),
                         };
                         tiles::begin();
-                        for start in (0..waiting.len().max(next.len())).step_by(each) {
-                            tiles::advance(words_of::<F>(), shape, &mut operands, 1);
-                            steps -= 1;
-                            next.fetch(s, p, start..start + each);
-                            waiting.finish::<S, F>(s, p, &mut buffers, start..start + each);
-                        }
-                        if steps > 0 {
-                            tiles::advance(words_of::<F>(), shape, &mut operands, steps);
+                        for part in 0..parts {
+                            let steps = steps * (part + 1) / parts - steps * part / parts;
+                            if steps > 0 {
+                                tiles::advance(words_of::<F>(), shape, &mut operands, steps);
+                            }
+                            let rows = part * each..(part + 1) * each;
+                            next.fetch(s, p, rows.clone());
+                            waiting.finish::<S, F>(s, p, &mut buffers, rows);
                         }
                         tiles::store(shape, buffers.sums[next.buffer].as_mut_ptr());
                     }

@@ -140,12 +140,6 @@ impl Waiting {
     pub(super) const NOTHING: Waiting =
         Waiting { rows: [0; 2], first_column: 0, columns: 0, block: 0, buffer: 0 };
 
-    /// Rows.
-    #[inline(always)]
-    pub(super) fn len(&self) -> usize {
-        self.rows[1] - self.rows[0]
-    }
-
     /// Which rows of the whole product part `part` of these are.
     #[inline(always)]
     fn rows(&self, part: Range<usize>) -> Range<usize> {
