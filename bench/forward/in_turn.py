@@ -61,8 +61,9 @@ def command_of(arguments, name):
         instructions = ["--instructions", arguments.instructions] if arguments.instructions else []
         return [arguments.adaptkit, "bench", "--precision", dtype, "--json", "--quiet", *common, *rows(arguments, True), *instructions]
     if own == "candle":
-        os.environ["RAYON_NUM_THREADS"] = str(arguments.threads)
-        return [CANDLE, arguments.model, str(arguments.batch), str(arguments.length), str(arguments.repeats)]
+        if arguments.input:
+            sys.exit("candle is measured on full rows only: leave out --input or --peer candle:f32")
+        return ["env", f"RAYON_NUM_THREADS={arguments.threads}", CANDLE, arguments.model, str(arguments.batch), str(arguments.length), str(arguments.repeats)]
     command = [sys.executable, PEER, "--system", own, "--dtype", dtype, *common, *rows(arguments, False)]
     command += ["--exports", arguments.exports] if arguments.exports else []
     return command + (["--train"] if arguments.train and own == "torch" else [])

@@ -208,6 +208,12 @@ impl Waiting {
         self.columns.div_ceil(tiles::SIDE)
     }
 
+    /// Where vector `v` of a row of the product lies in the buffers.
+    #[inline(always)]
+    fn offset<S: Simd>(&self, [row, v]: [usize; 2]) -> usize {
+        ((row - self.rows[0]) * self.vectors() + v) * S::LANES
+    }
+
     /// What turns the sums into numbers, if they have scales; of the first row of all.
     #[inline(always)]
     fn scales(&self, p: &SharedProduct<'_>) -> Scales {
@@ -233,7 +239,7 @@ impl Waiting {
         [row, v]: [usize; 2],
         (scales, of_columns): (Scales, ColumnScales<S>),
     ) -> S::F32 {
-        let at = ((row - self.rows[0]) * self.vectors() + v) * S::LANES;
+        let at = self.offset::<S>([row, v]);
         // SAFETY: the caller's contract; a row's scales of all blocks lie side by side.
         unsafe {
             let sums = F::Sums::load(s, buffers.sums[self.buffer].as_ptr().add(at));
@@ -264,7 +270,7 @@ impl Waiting {
                 let scales = (scales, F::Sums::column_scales(s, scales, v));
                 for row in rows.clone() {
                     let total = self.number::<S, F>(s, p, buffers, [row, v], scales);
-                    let at = ((row - self.rows[0]) * self.vectors() + v) * S::LANES;
+                    let at = self.offset::<S>([row, v]);
                     s.store(buffers.totals.as_mut_ptr().add(at), total);
                 }
             }
