@@ -6,7 +6,7 @@ use std::str::FromStr;
 use adaptkit::adapters::MeanAttention;
 use adaptkit::adapters::atomic::write_file;
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, MissingLabels, read_examples};
+use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, read_examples};
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::{
     Dataset, Evaluation, attention_sums, evaluate, evaluate_lowest_dropped, evaluate_spans_dropped,
@@ -80,6 +80,12 @@ pub(crate) struct Flags {
     /// The probability above which a label applies, for sets of labels; as in training by default
     #[arg(long, value_name = "P")]
     threshold: Option<f64>,
+    /// Score N of the rows, drawn by --seed from each label alike
+    #[arg(long, value_name = "N")]
+    max_eval_samples: Option<usize>,
+    /// What the rows of --max-eval-samples are drawn from
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
     /// Longer rows are cut to this many tokens; as in training by default
     #[arg(long, alias = "max-seq-length", value_name = "N")]
     max_length: Option<usize>,
@@ -113,6 +119,9 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         let message = "--plot draws what --adapterdrop sweep or --ablate finds; give one of them";
         return Err(CliError::usage(message));
     }
+    if flags.max_eval_samples == Some(0) {
+        return Err(CliError::usage("--max-eval-samples is 0, it must be at least 1"));
+    }
     let folder = flags.folder()?;
     folder.say(common);
     let members = match &folder.stored {
@@ -126,7 +135,12 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         )));
     }
     let space = folder.answer_space(flags.threshold)?;
-    let sets = flags.rows(&space, common)?;
+    let mut sets = flags.rows(&space, common)?;
+    if let Some(most) = flags.max_eval_samples {
+        for set in &mut sets {
+            set.rows = set.rows.sample(most, flags.seed);
+        }
+    }
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
@@ -241,7 +255,7 @@ impl Flags {
         if let (Some(name), Some(folder)) = (&self.task, &self.data) {
             let task = Task::by_name(name)?;
             let sets = task.validation.iter().map(|file| {
-                let (rows, report) = task.read(folder, file, space, MissingLabels::Refuse)?;
+                let (rows, report) = task.read(folder, file, space)?;
                 rows::say(common, &report);
                 let (suffix, metrics) = (file.score_suffix, task.metrics);
                 Ok(ScoredSet { suffix, rows, metrics, rows_left_out: report.rows_left_out() })
@@ -252,8 +266,7 @@ impl Flags {
         let inputs = rows::inputs(&self.validation_file)?;
         let (examples, mut report) = read_examples(&inputs, &columns, &self.files.options())?;
         let reading = self.labels.reading(space.kind())?;
-        let refuse = MissingLabels::Refuse;
-        let rows = LabelledRows::new(examples, &reading, space, refuse, &mut report)?;
+        let rows = LabelledRows::new(examples, &reading, space, &mut report)?;
         rows::say(common, &report);
         let metrics = MetricSet::for_kind(space.kind());
         Ok(vec![ScoredSet { suffix: "", rows, metrics, rows_left_out: report.rows_left_out() }])

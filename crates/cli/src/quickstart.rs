@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use adaptkit::adapters::AdapterConfig;
 use adaptkit::encoder::TextRow;
 use adaptkit::training::data::{
-    AnswerKind, Column, Columns, ExampleReader, LabelReading, LabelledRows, MissingLabels,
-    ReadOptions, RowFormat,
+    AnswerKind, Column, Columns, ExampleReader, LabelReading, LabelledRows, ReadOptions, RowFormat,
 };
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::{Dataset, HyperParameters, evaluate, predict};
@@ -169,12 +168,11 @@ fn messages(seed: u64) -> Result<(TaskRows, LabelledRows), CliError> {
     let mut report = reader.report().clone();
     let reading = LabelReading::plain(AnswerKind::Class);
     let space = reading.infer(&examples)?;
-    let refuse = MissingLabels::Refuse;
-    let all = LabelledRows::new(examples, &reading, &space, refuse, &mut report)?;
+    let all = LabelledRows::new(examples, &reading, &space, &mut report)?;
     let mut parts = all.split(&[0.1, 0.1], seed)?.into_iter();
     let mut next = || parts.next().ok_or_else(|| CliError::usage("the split lacks a part"));
     let (train, validation, test) = (next()?, next()?, next()?);
     let metrics = MetricSet::for_kind(AnswerKind::Class);
-    let name = Some("sms_spam".to_owned());
+    let (name, validation) = (Some("sms_spam".to_owned()), Some(validation));
     Ok((TaskRows { name, train, validation, space, metrics, left_out: [0; 2] }, test))
 }

@@ -1,9 +1,9 @@
 //! The rows to train on: a published task's, or a user's own files'.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adaptkit::training::data::{
-    AnswerKind, AnswerSpace, Column, LabelMap, LabelledRows, MissingLabels, Threshold,
+    AnswerKind, AnswerSpace, Column, Example, LabelMap, LabelledRows, ReadReport, Threshold,
     read_examples,
 };
 use adaptkit::training::metrics::MetricSet;
@@ -29,9 +29,16 @@ pub(crate) struct RowFlags {
     /// Rows to choose the best epoch by
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Own files")]
     validation_file: Vec<PathBuf>,
-    /// Without a validation file, the share of the training rows held out
+    /// Without a validation file, the share of the training rows held out, of each label alike; 0
+    /// trains on all rows
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Own files")]
     validation_fraction: f64,
+    /// Train on N of the training rows, drawn by the seed from each label alike
+    #[arg(long, value_name = "N")]
+    max_train_samples: Option<usize>,
+    /// Validate on N of the validation rows, drawn by the seed from each label alike
+    #[arg(long, value_name = "N")]
+    max_eval_samples: Option<usize>,
     #[command(flatten)]
     labels: LabelFlags,
     /// Labels are numbers to be predicted, not classes
@@ -61,7 +68,8 @@ pub(crate) struct RowFlags {
 pub(crate) struct TaskRows {
     pub(crate) name: Option<String>,
     pub(crate) train: LabelledRows,
-    pub(crate) validation: LabelledRows,
+    /// `None` where every row is to be trained on.
+    pub(crate) validation: Option<LabelledRows>,
     pub(crate) space: AnswerSpace,
     pub(crate) metrics: MetricSet,
     /// Rows of the training file and of the validation file that were left out.
@@ -69,24 +77,28 @@ pub(crate) struct TaskRows {
 }
 
 impl RowFlags {
-    /// The rows; the seed chooses those held out where there is no validation file.
+    /// The rows; the seed chooses those held out where there is no validation file, and those that
+    /// are drawn where fewer are asked for.
     pub(crate) fn read(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
-        match (&self.task, &self.data) {
-            (Some(name), Some(folder)) => {
-                let task = Task::by_name(name)?;
-                let space = task.answer_space()?;
-                let labelled = |file| -> Result<(LabelledRows, u64), CliError> {
-                    let (rows, report) = task.read(folder, file, &space, MissingLabels::Drop)?;
-                    rows::say(common, &report);
-                    Ok((rows, report.rows_left_out()))
-                };
-                let (validation, of_validation) = labelled(&task.validation[0])?;
-                let (train, of_training) = labelled(&task.train)?;
-                let (name, left_out) = (Some(task.name.to_owned()), [of_training, of_validation]);
-                Ok(TaskRows { name, train, validation, space, metrics: task.metrics, left_out })
+        for (name, most) in [
+            ("max-train-samples", self.max_train_samples),
+            ("max-eval-samples", self.max_eval_samples),
+        ] {
+            if most == Some(0) {
+                return Err(CliError::usage(format!("--{name} is 0, it must be at least 1")));
             }
-            _ => self.own_rows(seed, common),
         }
+        let mut rows = match (&self.task, &self.data) {
+            (Some(name), Some(folder)) => published_rows(name, folder, common)?,
+            _ => self.own_rows(seed, common)?,
+        };
+        if let Some(most) = self.max_train_samples {
+            rows.train = rows.train.sample(most, seed);
+        }
+        if let Some(most) = self.max_eval_samples {
+            rows.validation = rows.validation.map(|rows| rows.sample(most, seed));
+        }
+        Ok(rows)
     }
 
     fn own_rows(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
@@ -105,11 +117,16 @@ impl RowFlags {
         }
         let columns = self.files.columns().with_label(Column::required(&self.labels.label_column));
         let options = self.files.options();
-        let read = |paths: &[PathBuf]| {
-            read_examples(&rows::inputs(paths)?, &columns, &options).map_err(CliError::from)
+        let read = |paths: &[PathBuf]| -> Result<(Vec<Example>, ReadReport), CliError> {
+            Ok(read_examples(&rows::inputs(paths)?, &columns, &options)?)
         };
         let (examples, mut report) = read(&self.train_file)?;
-        reading.check_unwanted(&examples)?;
+        let validation = match &self.validation_file[..] {
+            [] => None,
+            files => Some(read(files)?),
+        };
+        let of_validation = validation.iter().flat_map(|(examples, _)| examples);
+        reading.check_unwanted(examples.iter().chain(of_validation))?;
         let space = match &self.label_list {
             None => reading.infer(&examples)?.with_threshold(threshold),
             Some(names) if self.multi_label => {
@@ -117,25 +134,46 @@ impl RowFlags {
             }
             Some(names) => AnswerSpace::Classes(LabelMap::new(names.clone())?),
         };
-        let train =
-            LabelledRows::new(examples, &reading, &space, MissingLabels::Drop, &mut report)?;
+        let mut left_out = [0; 2];
+        let mut train = LabelledRows::new(examples, &reading, &space, &mut report)?;
         rows::say(common, &report);
-        let mut left_out = [report.rows_left_out(), 0];
-        let (train, validation) = if self.validation_file.is_empty() {
-            let mut parts = train.split(&[self.validation_fraction], seed)?.into_iter();
-            match (parts.next(), parts.next()) {
-                (Some(train), Some(held_out)) => (train, held_out),
-                _ => return Err(CliError::usage("the split has no two parts")),
+        left_out[0] = report.rows_left_out();
+        let validation = match validation {
+            Some((examples, mut report)) => {
+                let rows = LabelledRows::new(examples, &reading, &space, &mut report)?;
+                rows::say(common, &report);
+                left_out[1] = report.rows_left_out();
+                Some(rows)
             }
-        } else {
-            let (examples, mut report) = read(&self.validation_file)?;
-            let refuse = MissingLabels::Refuse;
-            let rows = LabelledRows::new(examples, &reading, &space, refuse, &mut report)?;
-            rows::say(common, &report);
-            left_out[1] = report.rows_left_out();
-            (train, rows)
+            None if self.validation_fraction == 0.0 => None,
+            None => {
+                let mut parts = train.split(&[self.validation_fraction], seed)?.into_iter();
+                train = parts.next().unwrap_or(train);
+                parts.next()
+            }
         };
         let metrics = MetricSet::for_kind(kind);
         Ok(TaskRows { name: None, train, validation, space, metrics, left_out })
     }
+}
+
+/// The rows of a published task.
+fn published_rows(name: &str, folder: &Path, common: &Common) -> Result<TaskRows, CliError> {
+    let task = Task::by_name(name)?;
+    let space = task.answer_space()?;
+    let labelled = |file| -> Result<(LabelledRows, u64), CliError> {
+        let (rows, report) = task.read(folder, file, &space)?;
+        rows::say(common, &report);
+        Ok((rows, report.rows_left_out()))
+    };
+    let (validation, of_validation) = labelled(&task.validation[0])?;
+    let (train, of_training) = labelled(&task.train)?;
+    Ok(TaskRows {
+        name: Some(task.name.to_owned()),
+        train,
+        validation: Some(validation),
+        space,
+        metrics: task.metrics,
+        left_out: [of_training, of_validation],
+    })
 }

@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use adaptkit_training::data::{
     AnswerKind, Column, Columns, Example, ExampleReader, LabelMap, LabelNames, LabelReading,
-    LabelledRows, MissingLabels, RaggedRows, ReadOptions, RowFormat, TextEncoding,
+    LabelledRows, RaggedRows, ReadOptions, RowFormat, TextEncoding,
 };
 use adaptkit_training::tasks::Task;
 
@@ -35,14 +35,15 @@ fn read(data: &[u8], format: RowFormat, columns: &Columns, options: &ReadOptions
 /// Answers of the rows, as training infers them and evaluation finds them.
 fn answer(examples: Vec<Example>, reading: &LabelReading) {
     let Some(space) = accepted(reading.infer(&examples)) else { return };
-    for missing in [MissingLabels::Refuse, MissingLabels::Drop] {
-        let mut report = Default::default();
-        let rows = LabelledRows::new(examples.clone(), reading, &space, missing, &mut report);
-        let Some(rows) = accepted(rows) else { continue };
-        assert_eq!(rows.rows.len(), rows.answers.len());
-        accepted(rows.check_trainable(&space));
-        accepted(rows.split(&[0.1], 0));
-    }
+    let mut report = Default::default();
+    let Some(rows) = accepted(LabelledRows::new(examples, reading, &space, &mut report)) else {
+        return;
+    };
+    assert_eq!(rows.rows.len(), rows.answers.len());
+    accepted(rows.check_trainable(&space));
+    accepted(rows.split(&[0.1], 0));
+    accepted(rows.folds(3, 0));
+    assert!(rows.sample(2, 0).len() <= 2);
 }
 
 fn reading(choice: u8) -> LabelReading {

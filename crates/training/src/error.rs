@@ -267,12 +267,6 @@ pub enum TrainingError {
     },
 
     // Labels and rows.
-    /// A row that must have a label has none.
-    #[error("{place}: the row has no label; give it one or remove it")]
-    MissingLabel {
-        /// Where the row begins.
-        place: Place,
-    },
     /// A row's label is none of the known ones.
     #[error("{place}: unknown label {}; the labels are {known}", quoted(label))]
     UnknownLabel {
@@ -394,6 +388,12 @@ pub enum TrainingError {
     BadFraction {
         /// What they add up to.
         sum: f64,
+    },
+    /// Cross-validation with fewer than two folds.
+    #[error("{folds} folds: cross-validation needs two at least")]
+    BadFolds {
+        /// The number that was asked for.
+        folds: usize,
     },
     /// There are fewer rows than parts to split them into.
     #[error("{rows} rows cannot be split into {parts} parts with at least one row each")]

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use crate::TrainingError;
 use crate::data::{
     AnswerKind, AnswerSpace, Column, Columns, ExampleReader, Input, LabelMap, LabelNames,
-    LabelReading, LabelledRows, MissingLabels, RaggedRows, ReadOptions, ReadReport, RowFormat,
-    Threshold, read_examples,
+    LabelReading, LabelledRows, RaggedRows, ReadOptions, ReadReport, RowFormat, Threshold,
+    read_examples,
 };
 use crate::error::NameList;
 use crate::metrics::MetricSet;
@@ -166,12 +166,11 @@ impl Task {
         folder: &Path,
         file: &TaskFile,
         space: &AnswerSpace,
-        missing: MissingLabels,
     ) -> Result<(LabelledRows, ReadReport), TrainingError> {
         let input = Input::File(self.path(folder, file)?);
         let (examples, mut report) = read_examples(&[input], &file.columns(), &file.options())?;
         let reading = self.label_reading()?;
-        let rows = LabelledRows::new(examples, &reading, space, missing, &mut report)?;
+        let rows = LabelledRows::new(examples, &reading, space, &mut report)?;
         Ok((rows, report))
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::TrainingError;
 use adaptkit::training::data::{
-    AnswerSpace, Answers, Column, Example, LabelledRows, MissingLabels, read_examples,
+    AnswerSpace, Answers, Column, Example, LabelledRows, read_examples,
 };
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::Dataset;
@@ -71,7 +71,7 @@ impl RowFlags {
             (Some(name), Some(folder)) => {
                 let task = Task::by_name(name)?;
                 let labelled = |file| -> Result<LabelledRows, TrainingError> {
-                    let (rows, report) = task.read(folder, file, space, MissingLabels::Drop)?;
+                    let (rows, report) = task.read(folder, file, space)?;
                     rows::say(common, &report);
                     Ok(rows)
                 };
@@ -121,8 +121,7 @@ impl RowFlags {
             return Ok(PruningRows::Texts(examples));
         }
         let texts = (needs == Needs::Texts).then(|| examples.clone());
-        let drop = MissingLabels::Drop;
-        let labelled = LabelledRows::new(examples, &reading, space, drop, &mut report);
+        let labelled = LabelledRows::new(examples, &reading, space, &mut report);
         rows::say(common, &report);
         let train = match (labelled, texts) {
             (Ok(train), _) => train,
@@ -145,8 +144,7 @@ impl RowFlags {
         let inputs = rows::inputs(&self.validation_file)?;
         let columns = columns.with_label(Column::required(&self.labels.label_column));
         let (examples, mut report) = read_examples(&inputs, &columns, &options)?;
-        let refuse = MissingLabels::Refuse;
-        let validation = LabelledRows::new(examples, &reading, space, refuse, &mut report)?;
+        let validation = LabelledRows::new(examples, &reading, space, &mut report)?;
         rows::say(common, &report);
         Ok(PruningRows::Labelled { train, validation, metrics })
     }

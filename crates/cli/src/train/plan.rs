@@ -8,6 +8,7 @@ use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
 use adaptkit::adapters::{HeadShape, MeanAttention, TaskModel};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::{Encoder, Tokenizer};
+use adaptkit::training::TrainingError;
 use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
 use adaptkit::training::run::{
     Dataset, Ending, HyperParameters, Outcome, PrefixCaching, attention_sums, train,
@@ -86,8 +87,9 @@ impl Plan<'_> {
                 device.run(|| rows::tokenise(common, what, &tokenizer, rows, max_length))?;
             Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
         };
+        let validation = rows.validation.as_ref().ok_or(TrainingError::NothingToScore)?;
         let (train_set, validation) =
-            (data("training", &rows.train)?, data("validation", &rows.validation)?);
+            (data("training", &rows.train)?, data("validation", validation)?);
         let dropout = self.head_dropout.unwrap_or(encoder.config().hidden_dropout_prob);
         self.options.head_dropout = dropout;
         let head =

@@ -29,9 +29,6 @@ pub(crate) struct RunFlags {
     overwrite: bool,
     #[command(flatten)]
     rows: RowFlags,
-    /// Train on the first N rows only
-    #[arg(long, value_name = "N")]
-    max_train_samples: Option<usize>,
     /// The share of the head's inputs that training drops; the base's own by default
     #[arg(long, value_name = "P", help_heading = "Training")]
     head_dropout: Option<f32>,
@@ -200,11 +197,7 @@ impl RunFlags {
             logging_steps: self.logging_steps,
         };
         kept.check(self.overwrite)?;
-        let mut rows = self.rows.read(self.seed, common)?;
-        if let Some(most) = self.max_train_samples {
-            let first: Vec<usize> = (0..rows.train.len().min(most)).collect();
-            rows.train = rows.train.select(&first);
-        }
+        let rows = self.rows.read(self.seed, common)?;
         rows.train.check_trainable(&rows.space)?;
         let plan = Plan {
             model: &self.model,
@@ -232,11 +225,9 @@ impl RunFlags {
         };
         share("head-dropout", f64::from(self.head_dropout.unwrap_or(0.0)))?;
         share("warmup-ratio", self.warmup_ratio)?;
-        let samples = self.max_train_samples.unwrap_or(1);
         for (name, n) in [
             ("epochs", epochs),
             ("batch-size", self.batch_size),
-            ("max-train-samples", samples),
             ("max-batch-tokens", self.max_batch_tokens.unwrap_or(1)),
             ("gradient-accumulation-steps", self.gradient_accumulation_steps),
             ("early-stopping-patience", self.early_stopping_patience.unwrap_or(1)),

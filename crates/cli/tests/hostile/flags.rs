@@ -82,9 +82,9 @@ fn flags_out_of_range() {
              16777216",
         ),
         (
-            &["--validation-fraction", "0"],
+            &["--validation-fraction", "-0.1"],
             2,
-            "error: the held-out shares add up to 0; each must be above 0 and all together \
+            "error: the held-out shares add up to -0.1; each must be above 0 and all together \
              below 1",
         ),
         (

@@ -278,9 +278,9 @@ fn rows_to_evaluate_and_to_label() {
              --labels that has the label",
         ),
         eval(
-            "a label missing",
-            |home| home.write("rows.csv", "text,label\na,neutral\nb,\n"),
-            "error: rows.csv, line 3: the row has no label; give it one or remove it",
+            "no label at all",
+            |home| home.write("rows.csv", "text,label\na,\nb,\n"),
+            "error: rows.csv: none of 2 rows has a label to learn",
         ),
         label(
             "a broken row after good ones",

@@ -138,9 +138,15 @@ fn what_is_left_out_is_counted_and_said() {
         assert!(said.stderr.contains(words), "{words}: {}", said.stderr);
     }
     let eval = "eval --model TINY --adapter out --validation-file";
-    let refused = home.run(&format!("{eval} gaps.csv"));
-    assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("the row has no label"), "{}", refused.stderr);
+    // By one rule in training, validation and evaluation.
+    let said = home.good(&format!("{eval} gaps.csv --json"));
+    assert!(said.stderr.contains("1 rows without a label dropped"), "{}", said.stderr);
+    assert_eq!(
+        (&said.value()["eval_samples"], &said.value()["eval_rows_left_out"]),
+        (&40.into(), &1.into())
+    );
+    let said = home.good(&format!("{train} rows.csv --validation-file gaps.csv --json"));
+    assert_eq!(said.value()["eval_rows_left_out"], 1);
     let said = home.good("predict --model TINY --adapter out --input blank.csv");
     assert_eq!(said.values().len(), 2);
     assert!(said.stderr.contains("2 rows read; 1 blank lines skipped (first: blank.csv, line 3)"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use super::example::Example;
 use super::label::{LabelMap, LabelNames, LabelValue};
 use super::report::ReadReport;
-use super::split::split;
+use super::split;
 use super::threshold::Threshold;
 use crate::TrainingError;
 
@@ -141,15 +141,6 @@ impl Answers {
     }
 }
 
-/// What becomes of a row without a label where labels are needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissingLabels {
-    /// It is left out and counted in the report.
-    Drop,
-    /// It is an error with file and line.
-    Refuse,
-}
-
 /// How a label becomes an answer.
 ///
 /// A blank field and a JSON null are missing labels for every kind. A row of a multi-label file to
@@ -240,11 +231,15 @@ impl LabelReading {
         }
     }
 
-    /// That every unwanted label occurs: a misspelt one would leave out nothing in silence.
+    /// Checks that every unwanted label occurs in the rows, which are those of all files of a run: a
+    /// misspelt one would leave out nothing in silence.
     ///
     /// # Errors
     /// [`TrainingError::LabelNeverOccurs`], a list where one label is needed.
-    pub fn check_unwanted(&self, examples: &[Example]) -> Result<(), TrainingError> {
+    pub fn check_unwanted<'a>(
+        &self,
+        examples: impl IntoIterator<Item = &'a Example>,
+    ) -> Result<(), TrainingError> {
         let mut occurring = BTreeSet::new();
         for example in examples {
             if let Some(label) = &example.label {
@@ -345,13 +340,12 @@ impl LabelledRows {
     /// from `report.rows` to `report.unlabelled_rows` or `report.unwanted_rows`.
     ///
     /// # Errors
-    /// A missing label where those are refused, an unknown label, a target that is not a finite
-    /// number, a list where one label is needed, no labelled row at all.
+    /// An unknown label, a target that is not a finite number, a list where one label is needed, no
+    /// labelled row at all.
     pub fn new(
         examples: Vec<Example>,
         reading: &LabelReading,
         space: &AnswerSpace,
-        missing: MissingLabels,
         report: &mut ReadReport,
     ) -> Result<LabelledRows, TrainingError> {
         let nothing_left = no_labelled_rows(&examples);
@@ -368,9 +362,6 @@ impl LabelledRows {
                     }
                     reading.push(&mut answers, &example, raw, space)?;
                     rows.push(example);
-                }
-                None if missing == MissingLabels::Refuse => {
-                    return Err(TrainingError::MissingLabel { place: example.place.clone() });
                 }
                 None => {
                     report.unlabelled_rows.add(example.place.clone());
@@ -412,7 +403,7 @@ impl LabelledRows {
         }
     }
 
-    /// The rows at `positions`, in that order. Positions come from [`split`] or are below
+    /// The rows at `positions`, in that order. Positions come from [`split`](split::split) or are below
     /// [`LabelledRows::len`]; others are left out.
     pub fn select(&self, positions: &[usize]) -> LabelledRows {
         let positions: Vec<usize> =
@@ -423,12 +414,39 @@ impl LabelledRows {
         }
     }
 
-    /// The rest and one part for each share of `held_out`, as [`split`] cuts them.
+    /// The rest and one part for each share of `held_out`, as [`split::split`] cuts them: stratified
+    /// by label where each row has one.
     ///
     /// # Errors
-    /// As [`split`].
+    /// As [`split::split`].
     pub fn split(&self, held_out: &[f64], seed: u64) -> Result<Vec<LabelledRows>, TrainingError> {
-        let parts = split(self.len(), held_out, seed)?;
+        let parts = split::split(&self.strata(), held_out, seed)?;
         Ok(parts.iter().map(|part| self.select(part)).collect())
+    }
+
+    /// At most `most` rows, drawn by the seed as [`split::sample`] does: stratified by label where
+    /// each row has one.
+    pub fn sample(&self, most: usize, seed: u64) -> LabelledRows {
+        match self.len() > most {
+            true => self.select(&split::sample(&self.strata(), most, seed)),
+            false => self.clone(),
+        }
+    }
+
+    /// The positions of the rows of each fold, as [`split::folds`] deals them: stratified by label
+    /// where each row has one.
+    ///
+    /// # Errors
+    /// As [`split::folds`].
+    pub fn folds(&self, folds: usize, seed: u64) -> Result<Vec<Vec<usize>>, TrainingError> {
+        split::folds(&self.strata(), folds, seed)
+    }
+
+    /// The strata that splits keep in proportion: the labels, where each row has one.
+    fn strata(&self) -> Vec<u32> {
+        match &self.answers {
+            Answers::Classes(classes) => classes.clone(),
+            Answers::LabelSets(_) | Answers::Values(_) => vec![0; self.len()],
+        }
     }
 }

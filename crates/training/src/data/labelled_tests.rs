@@ -30,7 +30,7 @@ fn train(
         let examples = examples(labels);
         let mut report = ReadReport { rows: examples.len() as u64, ..ReadReport::default() };
         let space = reading.infer(&examples)?;
-        let rows = LabelledRows::new(examples, reading, &space, MissingLabels::Drop, &mut report)?;
+        let rows = LabelledRows::new(examples, reading, &space, &mut report)?;
         rows.check_trainable(&space)?;
         Ok((space, rows, report))
     };
@@ -106,25 +106,14 @@ fn labels_become_numbers() {
 }
 
 #[test]
-fn rows_without_a_label_are_dropped_and_counted_or_refused() {
+fn rows_without_a_label_are_dropped_and_counted() {
     let reading = LabelReading::plain(AnswerKind::Class);
-    let (space, rows, report) = train(&["a", "-", "b", "-"], &reading).unwrap();
+    let (_, rows, report) = train(&["a", "-", "b", "-"], &reading).unwrap();
     assert_eq!(rows.rows.iter().map(|row| row.place.line).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(rows.answers, Answers::Classes(vec![0, 1]));
     assert_eq!(
         report.to_string(),
         "2 rows read; 2 rows without a label dropped (first: rows.tsv, line 2)"
-    );
-    let refused = LabelledRows::new(
-        examples(&["a", "-"]),
-        &reading,
-        &space,
-        MissingLabels::Refuse,
-        &mut ReadReport::default(),
-    );
-    assert_eq!(
-        refused.unwrap_err().to_string(),
-        "rows.tsv, line 2: the row has no label; give it one or remove it"
     );
 }
 
@@ -224,15 +213,9 @@ fn evaluation_reads_by_the_heads_labels() {
     };
     let evaluate = |space: &[&str], labels: &[&str]| {
         let space = AnswerSpace::Classes(LabelMap::new(space.iter().copied()).unwrap());
-        LabelledRows::new(
-            examples(labels),
-            &reading,
-            &space,
-            MissingLabels::Refuse,
-            &mut ReadReport::default(),
-        )
-        .map(|rows| rows.answers)
-        .map_err(|error| error.to_string())
+        LabelledRows::new(examples(labels), &reading, &space, &mut ReadReport::default())
+            .map(|rows| rows.answers)
+            .map_err(|error| error.to_string())
     };
     // The head's numbers count, under the names or under the raw labels, whichever it knows.
     assert_eq!(evaluate(&["spam", "ham"], &["0", "1"]), Ok(Answers::Classes(vec![1, 0])));
@@ -254,7 +237,6 @@ fn evaluation_reads_by_the_heads_labels() {
         examples(&["1"]),
         &reading,
         &AnswerSpace::Values,
-        MissingLabels::Drop,
         &mut ReadReport::default(),
     );
     let error = wrong.unwrap_err().to_string();

@@ -36,6 +36,6 @@ pub use example::{Example, ExampleReader, read_examples};
 pub use format::{RECORD_LIMIT, RaggedRows, ReadOptions, RowFormat};
 pub use input::Input;
 pub use label::{LabelMap, LabelNames, LabelValue};
-pub use labelled::{AnswerKind, AnswerSpace, Answers, LabelReading, LabelledRows, MissingLabels};
+pub use labelled::{AnswerKind, AnswerSpace, Answers, LabelReading, LabelledRows};
 pub use report::{ReadReport, Tally};
 pub use threshold::Threshold;

@@ -304,8 +304,7 @@ fn every_task_reads_its_published_layout() {
         let space = task.answer_space().unwrap();
         for folder in [own.path(), archive.path()] {
             for file in std::iter::once(&task.train).chain(task.validation) {
-                let (rows, report) =
-                    task.read(folder, file, &space, MissingLabels::Refuse).unwrap();
+                let (rows, report) = task.read(folder, file, &space).unwrap();
                 assert_eq!((rows.len(), report.rows), (2, 2), "{}", case.task);
                 assert_eq!(rows.answers, case.answers, "{} {}", case.task, file.file);
                 let first = (&*rows.rows[0].text, rows.rows[0].pair.as_deref());
