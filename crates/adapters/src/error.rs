@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-pub(crate) use adaptkit_encoder::foreign_text::{quoted, said};
+pub(crate) use adaptkit_encoder::foreign_text::{escaped, path_shown, quoted, said};
 use adaptkit_encoder::{EncoderError, Place};
 
 use crate::composition::CompositionError;
@@ -124,7 +124,7 @@ pub enum ConfigError {
 #[non_exhaustive]
 pub enum AdapterError {
     /// The operating system refused something.
-    #[error("cannot {action} {}: {source}{}", path.display(), hint(source))]
+    #[error("cannot {action} {}: {source}{}", path_shown(path), hint(source))]
     Io {
         /// What was attempted, as a verb.
         action: &'static str,
@@ -136,7 +136,7 @@ pub enum AdapterError {
     /// The output directory is there already.
     #[error(
         "{} exists already: choose another directory, or ask for it to be overwritten",
-        path.display()
+        path_shown(path)
     )]
     OutputExists {
         /// The directory.
@@ -146,7 +146,7 @@ pub enum AdapterError {
     #[error(
         "{} cannot be overwritten: it holds {}, which is not one of this program's files; move it \
          away or choose another directory",
-        path.display(), quoted(entry)
+        path_shown(path), quoted(entry)
     )]
     OutputHoldsOthers {
         /// The directory.
@@ -157,7 +157,7 @@ pub enum AdapterError {
     /// A finished directory could not be put where it belongs, and is kept.
     #[error(
         "cannot put the finished directory at {}: {source}{}; the results are kept in {}",
-        path.display(), hint(source), kept.display()
+        path_shown(path), hint(source), path_shown(kept)
     )]
     NotPlaced {
         /// Where it should be.
@@ -171,7 +171,7 @@ pub enum AdapterError {
     #[error(
         "{} holds the new results, but what was there before could not be removed from {}: \
          {source}",
-        path.display(), previous.display()
+        path_shown(path), path_shown(previous)
     )]
     PreviousRemains {
         /// The directory.
@@ -182,7 +182,7 @@ pub enum AdapterError {
         source: io::Error,
     },
     /// A directory has none of the files that it should have.
-    #[error("{} has no {expected}{hint}", path.display())]
+    #[error("{} has no {expected}{hint}", path_shown(path))]
     MissingFile {
         /// The directory.
         path: PathBuf,
@@ -192,7 +192,7 @@ pub enum AdapterError {
         hint: String,
     },
     /// A file is not JSON.
-    #[error("{} is not valid JSON: {source}", path.display())]
+    #[error("{} is not valid JSON: {}", path_shown(path), said(source))]
     Json {
         /// The file.
         path: PathBuf,
@@ -200,7 +200,7 @@ pub enum AdapterError {
         source: serde_json::Error,
     },
     /// A file of a few kilobytes has the size of a model.
-    #[error("{} has {bytes} bytes, more than the {limit} that such a file may have", path.display())]
+    #[error("{} has {bytes} bytes, more than the {limit} that such a file may have", path_shown(path))]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -210,7 +210,7 @@ pub enum AdapterError {
         limit: u64,
     },
     /// A field of a JSON file is absent or has a wrong value.
-    #[error("{}: \"{field}\" is {found}, expected {expected}", path.display())]
+    #[error("{}: \"{field}\" is {found}, expected {}", path_shown(path), escaped(expected))]
     Field {
         /// The file.
         path: PathBuf,
@@ -222,7 +222,7 @@ pub enum AdapterError {
         expected: String,
     },
     /// A head that the file describes is of a kind that is not built here.
-    #[error("{}: \"{field}\" is {found}: {reason}", path.display())]
+    #[error("{}: \"{field}\" is {found}: {reason}", path_shown(path))]
     UnsupportedHead {
         /// The head's configuration file.
         path: PathBuf,
@@ -234,7 +234,7 @@ pub enum AdapterError {
         reason: &'static str,
     },
     /// The adapter's configuration in a file is wrong or not supported.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", path_shown(path))]
     ConfigFile {
         /// The file.
         path: PathBuf,
@@ -248,7 +248,7 @@ pub enum AdapterError {
     #[error(transparent)]
     Composition(#[from] CompositionError),
     /// The composition in a file is wrong.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", path_shown(path))]
     CompositionFile {
         /// The file.
         path: PathBuf,
@@ -259,7 +259,7 @@ pub enum AdapterError {
     #[error(transparent)]
     Weights(#[from] Box<EncoderError>),
     /// A tensor that the configuration calls for is absent.
-    #[error("{} has no tensor {}, which {reason}", path.display(), quoted(name))]
+    #[error("{} has no tensor {}, which {reason}", path_shown(path), quoted(name))]
     MissingTensor {
         /// The weights file.
         path: PathBuf,
@@ -269,7 +269,7 @@ pub enum AdapterError {
         reason: String,
     },
     /// A tensor that belongs to nothing.
-    #[error("{} has an unexpected tensor {}: {reason}", path.display(), quoted(name))]
+    #[error("{} has an unexpected tensor {}: {reason}", path_shown(path), quoted(name))]
     UnexpectedTensor {
         /// The weights file.
         path: PathBuf,
@@ -281,7 +281,7 @@ pub enum AdapterError {
     /// A tensor has another shape than its place calls for.
     #[error(
         "{}: tensor {} has shape {found:?}, expected {expected:?} ({reason})",
-        path.display(), quoted(name)
+        path_shown(path), quoted(name)
     )]
     Shape {
         /// The weights file.
@@ -394,7 +394,7 @@ pub enum AdapterError {
         place: Place,
     },
     /// The labels of a head are not one name for each of the ids 0, 1, 2, …
-    #[error("{}: the labels are unusable: {reason}", path.display())]
+    #[error("{}: the labels are unusable: {reason}", path_shown(path))]
     Labels {
         /// The file.
         path: PathBuf,

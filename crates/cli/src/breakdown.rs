@@ -4,6 +4,7 @@
 use std::cmp::Reverse;
 use std::fmt;
 
+use adaptkit::encoder::foreign_text::escaped;
 use adaptkit::training::data::{AnswerSpace, Answers};
 use adaptkit::training::metrics::{
     ConfusionMatrix, LabelScores, Residuals, label_set_label_scores,
@@ -111,7 +112,7 @@ impl fmt::Display for Breakdown {
 /// A label on one line and not too long for a table.
 fn shown(label: &str) -> String {
     const MOST: usize = 24;
-    let plain = label.replace(char::is_control, " ");
+    let plain = escaped(label);
     match plain.chars().count() > MOST {
         true => plain.chars().take(MOST - 1).chain(['…']).collect(),
         false => plain,
@@ -220,7 +221,7 @@ label 1                 0        1
 
     #[test]
     fn labels_stay_on_their_line() {
-        assert_eq!(shown("a\nb\tc"), "a b c");
+        assert_eq!(shown("a\nb\tc"), "a\\nb\\tc");
         assert_eq!(shown(&"é".repeat(30)), format!("{}…", "é".repeat(23)));
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use adaptkit::adapters::{AdapterError, ConfigError};
 use adaptkit::compute::ComputeError;
 use adaptkit::encoder::EncoderError;
-use adaptkit::encoder::foreign_text::quoted;
+use adaptkit::encoder::foreign_text::{path_shown, quoted, said};
 use adaptkit::training::TrainingError;
 use adaptkit::training::error::Place;
 
@@ -28,7 +28,7 @@ pub(crate) enum CliError {
     #[error("cannot {doing}: {source}")]
     Io { doing: String, source: std::io::Error },
     /// A file that a flag names does not hold what it should.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", path_shown(path))]
     BadFile { path: PathBuf, source: Box<TrainingError> },
     /// A row names an adapter that was not given.
     #[error(
@@ -53,10 +53,10 @@ pub(crate) enum CliError {
     #[error("ended by signal {signal}")]
     Ended { signal: u8 },
     /// An earlier run with the same output directory did not end.
-    #[error("{} holds the checkpoint of a run that did not end", path.display())]
+    #[error("{} holds the checkpoint of a run that did not end", path_shown(path))]
     Unfinished { path: PathBuf },
     /// Another process is at work on the same output directory.
-    #[error("{} is held by another run that is under way", path.display())]
+    #[error("{} is held by another run that is under way", path_shown(path))]
     Running { path: PathBuf },
     /// Whoever read the output has gone away: not a failure.
     #[error("the output was closed")]
@@ -154,13 +154,15 @@ pub(crate) fn output(source: std::io::Error) -> CliError {
     }
 }
 
-/// An error and what caused it, as far as the causes are not part of its own words.
+/// An error and what caused it, as far as the causes are not part of its own words. Whoever prints it
+/// escapes it.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let words = error.to_string();
-        if !text.contains(&words) {
+        // A message shows a cause that quotes a file as `said` has it.
+        if !text.contains(&words) && !text.contains(&said(&words)) {
             text = format!("{text}: {words}");
         }
         cause = error.source();

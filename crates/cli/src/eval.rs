@@ -19,7 +19,7 @@ use crate::Common;
 use crate::attention;
 use crate::breakdown::Breakdown;
 use crate::compose::ComposeFlags;
-use crate::error::{CliError, output};
+use crate::error::CliError;
 use crate::layer_drops::{self, LayerDrops, Sweep};
 use crate::model_cache::resolve_model;
 use crate::progress::seconds;
@@ -299,33 +299,30 @@ fn say(
     attentions: &[(&str, MeanAttention)],
     common: &Common,
 ) -> Result<(), CliError> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        for (suffix, breakdown) in breakdowns {
-            breakdown.put(&mut results, suffix);
-        }
-        for (suffix, attention) in attentions {
-            results.insert(format!("eval_fusion_attention{suffix}"), json!(attention));
-        }
-        return writeln!(out, "{}", Value::Object(results)).map_err(output);
-    }
+    use std::fmt::Write;
+    let mut words = String::new();
     for (name, value) in results.iter().filter(|(_, value)| !value.is_array()) {
-        let words = match (name.contains("_runtime"), value.as_f64()) {
+        let shown = match (name.contains("_runtime"), value.as_f64()) {
             (true, Some(x)) => seconds(std::time::Duration::from_secs_f64(x)),
             (_, Some(x)) if x.fract() != 0.0 => format!("{x:.4}"),
             _ => value.to_string(),
         };
-        writeln!(out, "{name}: {words}").map_err(output)?;
+        let _ = writeln!(words, "{name}: {shown}");
     }
     for (suffix, breakdown) in breakdowns {
-        write!(out, "\neval{suffix}:\n{breakdown}").map_err(output)?;
+        let _ = write!(words, "\neval{suffix}:\n{breakdown}");
     }
     for (suffix, drops, rows) in tables {
-        write!(out, "\neval{suffix}:\n{}", drops.table(*rows)).map_err(output)?;
+        let _ = write!(words, "\neval{suffix}:\n{}", drops.table(*rows));
     }
     for (suffix, attention) in attentions {
-        write!(out, "\neval{suffix}: {}", attention::table(attention)).map_err(output)?;
+        let _ = write!(words, "\neval{suffix}: {}", attention::table(attention));
     }
-    Ok(())
+    for (suffix, breakdown) in breakdowns {
+        breakdown.put(&mut results, suffix);
+    }
+    for (suffix, attention) in attentions {
+        results.insert(format!("eval_fusion_attention{suffix}"), json!(attention));
+    }
+    common.messages().result(&results, words)
 }

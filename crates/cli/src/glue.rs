@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::StagedDirectory;
+use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::AnswerSpace;
 use adaptkit::training::run::{answers, predict};
@@ -202,7 +203,7 @@ fn check_labels(task: &'static Task, space: &AnswerSpace, adapter: &Path) -> Res
         (false, _) => wrong(space.kind().name().to_owned()),
         (true, Some(labels)) => {
             match labels.names().iter().find(|name| task.raw_label(name).is_none()) {
-                Some(label) => wrong(format!("the label '{label}'")),
+                Some(label) => wrong(format!("the label {}", quoted(label))),
                 None => Ok(()),
             }
         }

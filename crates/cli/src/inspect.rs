@@ -7,13 +7,14 @@ use adaptkit::adapters::files::{
     ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredAttention,
     StoredComposition, StoredFusion, StoredHead,
 };
+use adaptkit::encoder::foreign_text::escaped;
 use adaptkit::encoder::{Checkpoint, EncoderConfig};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::Common;
 use crate::attention;
-use crate::error::{CliError, output};
+use crate::error::CliError;
 use crate::model_cache::resolve_model;
 
 /// Flags of `adaptkit inspect`.
@@ -28,7 +29,7 @@ pub(crate) struct Flags {
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
-    use std::io::Write;
+    use std::fmt::Write;
     let adapter = PathBuf::from(&flags.path);
     let attention = match StoredFusion::is_at(&adapter) {
         true => Provenance::read(&adapter)?.and_then(|provenance| provenance.fusion_attention),
@@ -59,17 +60,13 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     } else {
         base_facts(&resolve_model(&flags.path)?)?
     };
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        facts.extend(attention.map(|attention| ("attention".to_owned(), json!(attention))));
-        return writeln!(out, "{}", Value::Object(facts)).map_err(output);
-    }
+    let mut text = String::new();
     for (name, value) in &facts {
         let words = match value {
             Value::Null => continue,
-            Value::String(text) => plain(text),
+            Value::String(text) => escaped(text),
             Value::Array(items) => {
-                let items = items.iter().map(|i| i.as_str().map_or(i.to_string(), plain));
+                let items = items.iter().map(|i| i.as_str().map_or(i.to_string(), escaped));
                 items.collect::<Vec<_>>().join(", ")
             }
             Value::Object(map) => {
@@ -78,21 +75,13 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             }
             other => other.to_string(),
         };
-        writeln!(out, "{:<18} {words}", name.replace('_', " ")).map_err(output)?;
+        let _ = writeln!(text, "{:<18} {words}", name.replace('_', " "));
     }
     if let Some(attention) = &attention {
-        write!(out, "\n{}", attention::table(attention)).map_err(output)?;
+        let _ = write!(text, "\n{}", attention::table(attention));
     }
-    Ok(())
-}
-
-/// A text from a file on a terminal, whose cursor it shall not move.
-fn plain(text: &str) -> String {
-    let escaped = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    text.chars().map(escaped).collect()
+    facts.extend(attention.map(|attention| ("attention".to_owned(), json!(attention))));
+    common.messages().result(&facts, text)
 }
 
 fn adapter_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {

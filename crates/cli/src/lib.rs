@@ -40,7 +40,7 @@ use adaptkit::compute::{Device, Precision};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::CliError;
-use crate::messages::{Messages, to_stderr};
+use crate::messages::{Messages, help_to_stdout, to_stderr};
 
 /// Adapters for frozen transformer encoders: train them, evaluate them, use them.
 #[derive(Parser)]
@@ -140,14 +140,18 @@ enum Command {
     Bench(Box<bench::Flags>),
 }
 
-/// Runs the command with its arguments, the program's name first. Bad usage, `--help` and
-/// `--version` end the process.
+/// Runs the command with its arguments, the program's name first. Bad usage ends the process.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let matches =
-        with_negative_numbers(Cli::command()).get_matches_from(arguments::kebab_case(arguments));
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let command = with_negative_numbers(Cli::command());
+    let arguments = arguments::kebab_case(arguments);
+    let parsed = command.try_get_matches_from(arguments);
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(help) if !help.use_stderr() => return ended(help_to_stdout(&help)),
+        Err(error) => error.exit(),
+    };
     let common = &cli.common;
-    let result = match cli.command {
+    ended(match cli.command {
         Command::Quickstart(flags) => quickstart::run(&flags, common),
         Command::Pull(flags) => pull::run(&flags, common),
         Command::Train(flags) => train::run(&flags, common),
@@ -159,7 +163,11 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Command::Glue(flags) => glue::run(&flags, common),
         Command::Inspect(flags) => inspect::run(&flags, common),
         Command::Bench(flags) => bench::run(&flags, common),
-    };
+    })
+}
+
+/// Says what went wrong, if anything did, and gives the process's exit code.
+fn ended(result: Result<(), CliError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::Common;
 use crate::compose::named_directory;
-use crate::error::{CliError, output};
+use crate::error::CliError;
 use crate::task_folder::own_files;
 use crate::train::adapter_name;
 
@@ -83,23 +83,17 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 }
 
 fn say(facts: &Value, members: &[Member], common: &Common) -> Result<(), CliError> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        return writeln!(out, "{facts}").map_err(output);
-    }
     let weighted = members.iter().map(|m| format!("{} · {}", m.weight, m.adapter.name));
     let head = match facts["head"].as_str() {
         None => "no head".to_owned(),
         Some(source) => format!("a head: {source}"),
     };
-    writeln!(
-        out,
+    let words = format!(
         "{} = {}, with {head}",
         facts["output_dir"].as_str().unwrap_or_default(),
         weighted.collect::<Vec<_>>().join(" + ")
-    )
-    .map_err(output)
+    );
+    common.messages().result(facts, words)
 }
 
 impl Flags {

@@ -1,5 +1,8 @@
 //! Words for people on standard error, results on standard output.
 //!
+//! What is written for people is escaped here, once: wherever a path, a label or another program's
+//! words come from, no character of theirs reaches the terminal that it would obey or hide.
+//!
 //! A reader of standard output gets the result and nothing else, so that a command can stand in a
 //! pipe. Whoever closes that pipe has read enough: the command ends without a word. Standard error
 //! that cannot be written is nobody's loss, and never a panic.
@@ -8,6 +11,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
+use adaptkit::encoder::foreign_text::escaped_lines;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 
@@ -56,12 +60,11 @@ impl Messages {
         data: &impl Serialize,
         words: impl Display,
     ) -> Result<(), CliError> {
-        let mut out = io::stdout().lock();
-        let written = match self.json {
-            true => serde_json::to_writer(&mut out, data).map_err(io::Error::from),
-            false => write!(out, "{words}"),
+        let text = match self.json {
+            true => serde_json::to_string(data).map_err(|e| output(e.into()))?,
+            false => escaped_lines(&words.to_string()),
         };
-        written.and_then(|()| writeln!(out)).and_then(|()| out.flush()).map_err(output)
+        to_stdout(text.trim_end_matches('\n'))
     }
 
     /// A bar that counts bytes; without a total, a figure that grows.
@@ -98,5 +101,22 @@ impl Messages {
 
 /// A line on standard error, which may be closed.
 pub(crate) fn to_stderr(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", escaped_lines(&line.to_string()));
+}
+
+/// Text and a line's end on standard output.
+///
+/// # Errors
+/// If not all of it could be written.
+fn to_stdout(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(output)
+}
+
+/// Writes what `--help` and `--version` show, in colours where standard output is a terminal.
+///
+/// # Errors
+/// If not all of it could be written.
+pub(crate) fn help_to_stdout(help: &clap::Error) -> Result<(), CliError> {
+    help.print().and_then(|()| io::stdout().flush()).map_err(output)
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{ADAPTER_SETUP, Provenance, PrunedFrom, StoredFusion, StoredHead};
 use adaptkit::adapters::{MeanAttention, Pruned, Pruning, TaskModel};
-use adaptkit::encoder::foreign_text::quoted;
+use adaptkit::encoder::foreign_text::{path_shown, quoted};
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::AnswerSpace;
 use adaptkit::training::metrics::MetricSet;
@@ -23,7 +23,7 @@ use self::rows::{Needs, RowFlags};
 use self::sweep::Sweep;
 use crate::Common;
 use crate::attention;
-use crate::error::{CliError, output};
+use crate::error::CliError;
 use crate::layer_drops::page;
 use crate::model_cache::resolve_model;
 use crate::progress::TrainingProgress;
@@ -412,29 +412,25 @@ impl Session<'_> {
         pruned: &Pruned,
         directory: &Path,
     ) -> Result<(), CliError> {
-        use std::io::Write;
-        let mut out = std::io::stdout().lock();
-        if self.common.json {
-            return writeln!(out, "{}", Value::Object(results)).map_err(output);
-        }
-        write!(out, "{}", attention::table(&self.attention)).map_err(output)?;
-        writeln!(out, "\nkept:").map_err(output)?;
+        use std::fmt::Write;
+        let mut words = attention::table(&self.attention);
+        words.push_str("\nkept:\n");
         for (layer, members) in &pruned.kept {
             let members: Vec<String> = members.iter().map(|name| quoted(name)).collect();
-            writeln!(out, "layer {layer}: {}", members.join(", ")).map_err(output)?;
+            let _ = writeln!(words, "layer {layer}: {}", members.join(", "));
         }
         for (name, value) in results.iter().filter(|(name, _)| name.starts_with("eval_")) {
-            let words = match value.as_f64() {
+            let shown = match value.as_f64() {
                 Some(x) if x.fract() != 0.0 => format!("{x:.4}"),
                 _ => value.to_string(),
             };
-            writeln!(out, "{name}: {words}").map_err(output)?;
+            let _ = writeln!(words, "{name}: {shown}");
         }
-        writeln!(out, "written to {}", directory.display()).map_err(output)
+        let _ = writeln!(words, "written to {}", path_shown(directory));
+        self.common.messages().result(&results, words)
     }
 
     fn sweep(&self) -> Result<(), CliError> {
-        use std::io::Write;
         let Some((validation, metrics)) = &self.validation else {
             return Err(CliError::usage("--sweep needs labelled rows to score on"));
         };
@@ -448,15 +444,12 @@ impl Session<'_> {
             let title = format!("{}: {} rows", self.folder.name(), validation.len());
             write_file(path, page(path, &title, sweep.svg(&title)).as_bytes())?;
         }
-        let mut out = std::io::stdout().lock();
-        if self.common.json {
-            let mut results = sweep.json();
-            results.insert("train_samples".into(), json!(self.train.rows.len()));
-            results.insert("eval_samples".into(), json!(validation.len()));
-            results.insert("fusion_attention".into(), json!(self.attention));
-            return writeln!(out, "{}", Value::Object(results)).map_err(output);
-        }
-        write!(out, "{}\n{}", attention::table(&self.attention), sweep.table()).map_err(output)
+        let mut results = sweep.json();
+        results.insert("train_samples".into(), json!(self.train.rows.len()));
+        results.insert("eval_samples".into(), json!(validation.len()));
+        results.insert("fusion_attention".into(), json!(self.attention));
+        let words = format!("{}\n{}", attention::table(&self.attention), sweep.table());
+        self.common.messages().result(&results, words)
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::Common;
 use crate::environment::Environment;
-use crate::error::{CliError, output};
+use crate::error::CliError;
 use crate::model_cache::{ModelId, resolve_model};
 use crate::progress::{peak_memory_mb, seconds};
 use crate::pull::pull;
@@ -53,7 +53,6 @@ pub(crate) struct Flags {
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     use adaptkit::adapters::atomic::StagedDirectory;
-    use std::io::Write;
     let own = crate::task_folder::own_files();
     let names: Vec<&str> = own.iter().map(String::as_str).collect();
     StagedDirectory::check(&flags.output_dir, flags.overwrite, &names)?;
@@ -116,22 +115,18 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let outcome = &trained.outcome;
     let tokens_per_second = outcome.tokens as f64 / outcome.took.as_secs_f64();
     let share = trained.results.get("trained_share").and_then(|x| x.as_f64()).unwrap_or(f64::NAN);
-    let mut out = std::io::stdout().lock();
-    if common.json {
-        let object = json!({
-            "test_accuracy": score("accuracy"),
-            "test_f1": score("f1"),
-            "test_samples": test.len(),
-            "trained_parameters": trained.results.get("trained_parameters"),
-            "trained_share": share,
-            "train_runtime": outcome.took.as_secs_f64(),
-            "train_tokens_per_second": tokens_per_second,
-            "peak_memory_mb": peak_memory_mb(),
-            "sentences": SENTENCES.iter().zip(&labels).map(|(text, label)| json!({"text": text, "label": label})).collect::<Vec<_>>(),
-            "output_dir": flags.output_dir,
-        });
-        return writeln!(out, "{object}").map_err(output);
-    }
+    let object = json!({
+        "test_accuracy": score("accuracy"),
+        "test_f1": score("f1"),
+        "test_samples": test.len(),
+        "trained_parameters": trained.results.get("trained_parameters"),
+        "trained_share": share,
+        "train_runtime": outcome.took.as_secs_f64(),
+        "train_tokens_per_second": tokens_per_second,
+        "peak_memory_mb": peak_memory_mb(),
+        "sentences": SENTENCES.iter().zip(&labels).map(|(text, label)| json!({"text": text, "label": label})).collect::<Vec<_>>(),
+        "output_dir": flags.output_dir,
+    });
     let dir = flags.output_dir.display();
     let mut text = format!(
         "accuracy {:.4}, F1 {:.4} on {} messages held out\n\
@@ -154,7 +149,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
          --label-column label --output-dir my-adapter\n",
         model = flags.model
     );
-    out.write_all(text.as_bytes()).map_err(output)
+    common.messages().result(&object, text)
 }
 
 /// The messages, split 80/10/10 by the seed: for training and validation, and for the test.

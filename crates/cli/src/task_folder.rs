@@ -114,8 +114,8 @@ impl TaskFolder {
     pub(crate) fn answer_space(&self, threshold: Option<f64>) -> Result<AnswerSpace, CliError> {
         if threshold.is_some() && self.head.kind != HeadKind::MultiLabel {
             return Err(CliError::usage(format!(
-                "--threshold is for adapters that give sets of labels; '{}' is none",
-                self.name()
+                "--threshold is for adapters that give sets of labels; {} is none",
+                quoted(self.name())
             )));
         }
         let stored = self.provenance.as_ref().and_then(|p| p.threshold);

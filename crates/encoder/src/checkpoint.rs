@@ -98,6 +98,10 @@ impl Checkpoint {
             let outside = quoted(outside);
             return wrong(format!("it names the file {outside}, which is not in its directory"));
         }
+        if let Some(control) = names.iter().find(|name| name.chars().any(char::is_control)) {
+            let control = quoted(control);
+            return wrong(format!("it names the file {control}, whose name has control characters"));
+        }
         if names.is_empty() {
             return wrong("it names no file".into());
         }

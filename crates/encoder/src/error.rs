@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-pub(crate) use crate::foreign_text::{quoted, said};
+pub(crate) use crate::foreign_text::{path_shown, quoted, said};
 
 /// An error of reading a base model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncoderError {
     /// A file could not be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", path_shown(path))]
     Io {
         /// The file.
         path: PathBuf,
@@ -17,7 +17,7 @@ pub enum EncoderError {
         source: std::io::Error,
     },
     /// A file could not be written.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}: {source}", path_shown(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum EncoderError {
         source: std::io::Error,
     },
     /// A directory holds none of the files that would do.
-    #[error("{} holds no {expected}; is it the directory of a Hugging Face model?", path.display())]
+    #[error("{} holds no {expected}; is it the directory of a Hugging Face model?", path_shown(path))]
     MissingFile {
         /// The directory.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum EncoderError {
         expected: &'static str,
     },
     /// A file is not the JSON it should be.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", path_shown(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -41,7 +41,7 @@ pub enum EncoderError {
         reason: String,
     },
     /// A field of the configuration is missing or has no sensible value.
-    #[error("{}: the field \"{field}\" {reason}", path.display())]
+    #[error("{}: the field \"{field}\" {reason}", path_shown(path))]
     Field {
         /// The file.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum EncoderError {
         reason: String,
     },
     /// A weights file is damaged or not of the format.
-    #[error("{}: {reason}; is the download complete?", path.display())]
+    #[error("{}: {reason}; is the download complete?", path_shown(path))]
     Weights {
         /// The file.
         path: PathBuf,
@@ -59,7 +59,7 @@ pub enum EncoderError {
         reason: String,
     },
     /// A weights file is whole, but asks for what is not read or would not be safe to read.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", path_shown(path))]
     WeightsRefused {
         /// The file.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum EncoderError {
     /// A tensor is missing.
     #[error(
         "{} holds no tensor {}{}; take config.json and weights from the same model",
-        path.display(),
+        path_shown(path),
         quoted(name),
         alike(near)
     )]
@@ -85,7 +85,7 @@ pub enum EncoderError {
     #[error(
         "{}: the tensor {} is {found:?}, the configuration asks for {expected:?}; take config.json \
          and weights from the same model",
-        path.display(),
+        path_shown(path),
         quoted(name)
     )]
     Shape {
@@ -101,7 +101,7 @@ pub enum EncoderError {
     /// A tensor's numbers are of a type that is not read.
     #[error(
         "{}: the tensor {} is of type {found}; F32, F16, BF16 and F64 are read",
-        path.display(),
+        path_shown(path),
         quoted(name)
     )]
     Type {
@@ -115,7 +115,7 @@ pub enum EncoderError {
     /// A weight is infinite or no number.
     #[error(
         "{}: the tensor {} holds {value} at {index}: the file is damaged or its training diverged",
-        path.display(),
+        path_shown(path),
         quoted(name)
     )]
     NotFinite {
@@ -129,7 +129,7 @@ pub enum EncoderError {
         value: f32,
     },
     /// The tokenizer could not be read or refused a text.
-    #[error("{}: {reason}", path.display())]
+    #[error("{}: {reason}", path_shown(path))]
     Tokenizer {
         /// The tokenizer's file.
         path: PathBuf,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use adaptkit_adapters::AdapterError;
 use adaptkit_encoder::EncoderError;
-pub(crate) use adaptkit_encoder::foreign_text::quoted;
+pub(crate) use adaptkit_encoder::foreign_text::{path_shown, quoted};
 
 /// How many names a message lists before it only counts the rest.
 const NAMES_SHOWN: usize = 20;
@@ -329,7 +329,7 @@ pub enum TrainingError {
     },
     /// A checkpoint is not what was written.
     #[error(
-        "the checkpoint {} is damaged: {reason}; start again without it", path.display()
+        "the checkpoint {} is damaged: {reason}; start again without it", path_shown(path)
     )]
     DamagedCheckpoint {
         /// The file.
@@ -341,7 +341,7 @@ pub enum TrainingError {
     #[error(
         "the checkpoint {} is that of another run: {differences}; give the same data, base and \
          flags, or start again without it",
-        path.display()
+        path_shown(path)
     )]
     OtherRun {
         /// The file.
@@ -487,7 +487,7 @@ pub enum TrainingError {
         probability: f64,
     },
     /// A file of the prefix cache cannot be used.
-    #[error("cannot {doing} the prefix cache {}: {source}", path.display())]
+    #[error("cannot {doing} the prefix cache {}: {source}", path_shown(path))]
     PrefixCache {
         /// What failed.
         doing: &'static str,

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use adaptkit::encoder::foreign_text::said;
+use adaptkit::encoder::foreign_text::{escaped, said};
 use serde::{Deserialize, Serialize};
 
 use crate::pull::{Way, digest};
@@ -111,10 +111,12 @@ pub(super) fn state(directory: &Path) -> State {
             Ok((bytes, sha256)) => {
                 return State::Damaged(format!(
                     "{} has {bytes} bytes with sha256 {sha256}, and {} with {} were pulled",
-                    record.name, record.bytes, record.sha256
+                    escaped(&record.name),
+                    record.bytes,
+                    escaped(&record.sha256)
                 ));
             }
-            Err(error) => return State::Damaged(format!("{}: {error}", record.name)),
+            Err(error) => return State::Damaged(format!("{}: {error}", escaped(&record.name))),
         }
     }
     State::Whole(manifest)

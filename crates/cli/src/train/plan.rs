@@ -22,7 +22,7 @@ use super::model_card::ModelCard;
 use super::run_folder::RunFolder;
 use super::subject::{Begun, Subject};
 use crate::Common;
-use crate::error::{CliError, output};
+use crate::error::CliError;
 use crate::model_cache::resolve_model;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
 use crate::rows;
@@ -269,17 +269,10 @@ pub(crate) fn adapter_name(directory: &Path) -> String {
 
 impl Trained {
     pub(super) fn say(&self, common: &Common) -> Result<(), CliError> {
-        use std::io::Write;
-        let mut out = std::io::stdout().lock();
-        if common.json {
-            let results = Value::Object(self.results.clone());
-            return writeln!(out, "{results}").map_err(output);
-        }
         let scores: Vec<String> =
             self.outcome.best.scores.iter().map(|(n, x)| format!("{n} {x:.4}")).collect();
         let memory = peak_memory_mb().map(|mb| format!(", {mb:.0} MB at most"));
-        writeln!(
-            out,
+        let words = format!(
             "epoch {} of the run was best: {}\ntrained for {}, {:.0} tokens/s{}\nwritten to {}",
             self.outcome.best_epoch,
             scores.join(", "),
@@ -287,7 +280,7 @@ impl Trained {
             self.outcome.tokens as f64 / self.outcome.took.as_secs_f64(),
             memory.unwrap_or_default(),
             self.output_dir.display()
-        )
-        .map_err(output)
+        );
+        common.messages().result(&self.results, words)
     }
 }
