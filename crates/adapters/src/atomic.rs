@@ -64,6 +64,27 @@ pub fn write_file_with(
     sync_directory(parent).map_err(failed("write", &destination))
 }
 
+/// Whether [`write_file`] can be expected to write the file `path`: it is no directory, and a file can
+/// be made where it will be. A command asks this before its long work.
+///
+/// # Errors
+/// What stands in the way.
+pub fn check_file(path: &Path) -> Result<(), AdapterError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(failed("write", path)(io::ErrorKind::IsADirectory.into()));
+        }
+        // A pipe or a device is written to as it stands, and opening it may wait for its reader.
+        Ok(metadata) if !metadata.is_file() => return Ok(()),
+        _ => {}
+    }
+    let destination = behind_link(path)?;
+    let parent = existing_above(&destination);
+    let open = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
+    let (probe, _) = temporary(parent, open).map_err(failed("create a file in", parent))?;
+    fs::remove_file(&probe).map_err(failed("remove", &probe))
+}
+
 /// A directory in the making, beside the one it will become.
 ///
 /// Dropped without [`StagedDirectory::commit`] it disappears.
@@ -83,8 +104,7 @@ impl StagedDirectory {
         let own: Vec<String> = own.iter().map(|name| String::from(*name)).collect();
         let destination = behind_link(path)?;
         occupancy(&destination, overwrite, &own)?;
-        let mut above = destination.ancestors().map(parent_of);
-        let parent = above.find(|parent| parent.exists()).unwrap_or(Path::new("."));
+        let parent = existing_above(&destination);
         let (probe, ()) = temporary(parent, |path| fs::create_dir(path))
             .map_err(failed("create a directory in", parent))?;
         fs::remove_dir(&probe).map_err(failed("remove", &probe))
@@ -173,6 +193,11 @@ impl Drop for Discard {
 enum Occupancy {
     Free,
     Replaceable,
+}
+
+/// The nearest directory above a path that is there.
+fn existing_above(path: &Path) -> &Path {
+    path.ancestors().map(parent_of).find(|parent| parent.exists()).unwrap_or(Path::new("."))
 }
 
 fn occupancy(path: &Path, overwrite: bool, own: &[String]) -> Result<Occupancy, AdapterError> {

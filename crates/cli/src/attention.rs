@@ -1,16 +1,13 @@
 //! What the members of a fusion are attended to, as a table, JSON and a picture.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
-use adaptkit::adapters::atomic::write_file;
 use adaptkit::adapters::{MeanAttention, PlaceAttention};
 use adaptkit::encoder::foreign_text::said;
 use serde_json::{Value, json};
 
 use crate::error::CliError;
-use crate::layer_drops::page;
-use crate::picture::{Cell, HeatMap};
+use crate::picture::{Cell, HeatMap, PictureFile};
 
 /// The mean weights for people: a line for each layer, or each of its two places, a column for each
 /// member, and the means over layers.
@@ -62,7 +59,7 @@ pub(crate) fn of_row(attention: &MeanAttention) -> Value {
 }
 
 /// Writes a heat map of the members by the layers, as SVG, or as a page where the file is called so.
-pub(crate) fn draw(path: &Path, title: &str, attention: &MeanAttention) -> Result<(), CliError> {
+pub(crate) fn draw(file: &PictureFile, title: &str, attention: &MeanAttention) -> Result<(), CliError> {
     let cells = attention.layers.iter().enumerate().flat_map(|(column, place)| {
         place.weights.iter().enumerate().filter_map(move |(row, weight)| {
             let value = (*weight)?;
@@ -77,5 +74,5 @@ pub(crate) fn draw(path: &Path, title: &str, attention: &MeanAttention) -> Resul
         rows: attention.members.clone(),
         cells: cells.collect(),
     };
-    Ok(write_file(path, page(path, title, picture.svg()).as_bytes())?)
+    file.write(title, picture.svg())
 }

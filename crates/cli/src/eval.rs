@@ -1,10 +1,9 @@
 //! `adaptkit eval`: an adapter's scores on labelled rows.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use adaptkit::adapters::MeanAttention;
-use adaptkit::adapters::atomic::write_file;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, read_examples};
 use adaptkit::training::metrics::MetricSet;
@@ -20,8 +19,9 @@ use crate::attention;
 use crate::breakdown::Breakdown;
 use crate::compose::ComposeFlags;
 use crate::error::CliError;
-use crate::layer_drops::{self, LayerDrops, Sweep};
+use crate::layer_drops::{LayerDrops, Sweep};
 use crate::model_cache::resolve_model;
+use crate::picture::PictureFile;
 use crate::progress::seconds;
 use crate::rows::{self, FileFlags, LabelFlags};
 use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
@@ -72,11 +72,11 @@ pub(crate) struct Flags {
     #[arg(long, help_heading = "AdapterDrop")]
     ablate: bool,
     /// Draw what --adapterdrop sweep or --ablate finds: an SVG picture, or a page if it ends in .html
-    #[arg(long, value_name = "FILE", help_heading = "AdapterDrop")]
-    plot: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = PictureFile::parser(), help_heading = "AdapterDrop")]
+    plot: Option<PictureFile>,
     /// Draw the mean attention to a fusion's members: an SVG picture, or a page if it ends in .html
-    #[arg(long, value_name = "FILE", help_heading = "Fusion")]
-    attention_plot: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = PictureFile::parser(), help_heading = "Fusion")]
+    attention_plot: Option<PictureFile>,
     /// The probability above which a label applies, for sets of labels; as in training by default
     #[arg(long, value_name = "P")]
     threshold: Option<f64>,
@@ -121,6 +121,9 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     if flags.max_eval_samples == Some(0) {
         return Err(CliError::usage("--max-eval-samples is 0, it must be at least 1"));
+    }
+    for file in flags.plot.iter().chain(&flags.attention_plot) {
+        file.check()?;
     }
     let folder = flags.folder()?;
     folder.say(common);
@@ -191,31 +194,19 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             tables.push((suffix, drops, data.len()));
         }
     }
-    if let Some(path) = &flags.plot {
+    if let Some(file) = &flags.plot {
         for (suffix, drops, rows) in &tables {
             let title = format!("{}{suffix}: {rows} rows", folder.name());
-            let page = layer_drops::page(path, &title, drops.svg(&title, *rows));
-            write_file(&with_suffix(path, suffix), page.as_bytes())?;
+            file.with_suffix(suffix).write(&title, drops.svg(&title, *rows))?;
         }
     }
-    if let Some(path) = &flags.attention_plot {
+    if let Some(file) = &flags.attention_plot {
         for (suffix, attention) in &attentions {
             let title = format!("{}{suffix}: mean attention", folder.name());
-            attention::draw(&with_suffix(path, suffix), &title, attention)?;
+            attention::draw(&file.with_suffix(suffix), &title, attention)?;
         }
     }
     say(results, &breakdowns, &tables, &attentions, common)
-}
-
-/// `a.svg` and `_mm` are `a_mm.svg`.
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_stem().unwrap_or_default().to_owned();
-    name.push(suffix);
-    if let Some(ending) = path.extension() {
-        name.push(".");
-        name.push(ending);
-    }
-    path.with_file_name(name)
 }
 
 /// Labelled rows to score.

@@ -16,6 +16,7 @@ use crate::Common;
 use crate::attention;
 use crate::error::CliError;
 use crate::model_cache::resolve_model;
+use crate::picture::PictureFile;
 
 /// Flags of `adaptkit inspect`.
 #[derive(Args)]
@@ -24,8 +25,8 @@ pub(crate) struct Flags {
     path: String,
     /// Draw the mean attention that is stored with a fusion: an SVG picture, or a page if it ends
     /// in .html
-    #[arg(long, value_name = "FILE")]
-    attention_plot: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = PictureFile::parser())]
+    attention_plot: Option<PictureFile>,
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
@@ -35,7 +36,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         true => Provenance::read(&adapter)?.and_then(|provenance| provenance.fusion_attention),
         false => None,
     };
-    if let Some(path) = &flags.attention_plot {
+    if let Some(file) = &flags.attention_plot {
         let Some(attention) = &attention else {
             return Err(CliError::usage(format!(
                 "--attention-plot: no mean attention is stored in {}; `adaptkit fuse` and \
@@ -43,7 +44,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
                 adapter.display()
             )));
         };
-        attention::draw(path, &flags.path, attention)?;
+        attention::draw(file, &flags.path, attention)?;
     }
     let mut facts = if adapter.join(ADAPTER_CONFIG).exists() {
         adapter_facts(&adapter)?

@@ -2,7 +2,6 @@
 //! tables, JSON and pictures.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
 use adaptkit::training::run::LayerDrop;
@@ -162,13 +161,5 @@ impl LayerDrops {
                 .svg()
             }
         }
-    }
-}
-
-/// A picture by itself, or in a page of its own where the file is called so.
-pub(crate) fn page(path: &Path, title: &str, svg: String) -> String {
-    match path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("html")) {
-        true => crate::picture::html(title, &svg),
-        false => svg,
     }
 }

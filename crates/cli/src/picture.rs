@@ -1,6 +1,13 @@
 //! Small pictures as SVG: a chart of two lines and a heat map.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use adaptkit::adapters::atomic::{check_file, write_file};
+use adaptkit::encoder::foreign_text::is_deceptive;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+
+use crate::error::CliError;
 
 const INK: &str = "#222222";
 const LEFT: &str = "#1f5fa8";
@@ -40,10 +47,60 @@ pub(crate) struct HeatMap<'a> {
     pub(crate) cells: Vec<Cell>,
 }
 
+/// Where a picture goes, and whether it gets a page around it. The file's ending says which.
+#[derive(Clone, Debug)]
+pub(crate) struct PictureFile {
+    path: PathBuf,
+    page: bool,
+}
+
+impl PictureFile {
+    /// Reads the value of a flag: a path that ends in `.svg` or `.html`, or has no ending.
+    pub(crate) fn parser() -> impl TypedValueParser<Value = PictureFile> {
+        PathBufValueParser::new().try_map(PictureFile::new)
+    }
+
+    fn new(path: PathBuf) -> Result<PictureFile, String> {
+        let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase());
+        let page = match ending.as_deref() {
+            None | Some("svg") => false,
+            Some("html" | "htm") => true,
+            Some(other) => {
+                return Err(format!(
+                    "pictures are drawn as .svg, or as .html for a page around them, not as .{other}"
+                ));
+            }
+        };
+        Ok(PictureFile { path, page })
+    }
+
+    /// Checks, before the work whose result it shows, that the picture can be written.
+    pub(crate) fn check(&self) -> Result<(), CliError> {
+        Ok(check_file(&self.path)?)
+    }
+
+    /// The picture of one part of a result: `a.svg` and `_mm` are `a_mm.svg`.
+    pub(crate) fn with_suffix(&self, suffix: &str) -> PictureFile {
+        let mut name = self.path.file_stem().unwrap_or_default().to_owned();
+        name.push(suffix);
+        if let Some(ending) = self.path.extension() {
+            name.push(".");
+            name.push(ending);
+        }
+        PictureFile { path: self.path.with_file_name(name), page: self.page }
+    }
+
+    /// Writes the picture.
+    pub(crate) fn write(&self, title: &str, svg: String) -> Result<(), CliError> {
+        let text = if self.page { html(title, &svg) } else { svg };
+        Ok(write_file(&self.path, text.as_bytes())?)
+    }
+}
+
 /// What has a meaning of its own in XML, escaped.
 fn escaped(text: &str) -> String {
     let mut escaped = String::new();
-    for character in text.chars().filter(|c| !c.is_control()) {
+    for character in text.chars().filter(|c| !is_deceptive(*c)) {
         match character {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -56,7 +113,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A page that shows a picture and needs nothing else.
-pub(crate) fn html(title: &str, svg: &str) -> String {
+fn html(title: &str, svg: &str) -> String {
     let title = escaped(title);
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{title}</title>\
@@ -238,6 +295,24 @@ mod tests {
             let inside =
                 |x: &f64| !x.is_finite() || (ticks[0] <= *x && *x <= ticks[ticks.len() - 1]);
             assert!(values.iter().all(inside), "{values:?}: {ticks:?}");
+        }
+    }
+
+    #[test]
+    fn the_ending_says_what_is_drawn() {
+        let page = |name: &str| PictureFile::new(name.into()).map(|file| file.page);
+        let cases = [
+            ("a.svg", Ok(false)),
+            ("a.SVG", Ok(false)),
+            ("dir.png/a", Ok(false)),
+            ("a.html", Ok(true)),
+            ("a.Htm", Ok(true)),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(page(name), expected, "{name}");
+        }
+        for name in ["a.png", "a.svg.gz", "a.PDF", "a."] {
+            assert!(page(name).unwrap_err().contains(".svg"), "{name}");
         }
     }
 

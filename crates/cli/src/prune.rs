@@ -24,8 +24,8 @@ use self::sweep::Sweep;
 use crate::Common;
 use crate::attention;
 use crate::error::CliError;
-use crate::layer_drops::page;
 use crate::model_cache::resolve_model;
+use crate::picture::PictureFile;
 use crate::progress::TrainingProgress;
 use crate::task_folder::{MODEL_CARD, RESULTS, Stored, TaskFolder, base_reference, own_files};
 use crate::train::{AdapterDrop, Begun, ModelCard, adapter_name};
@@ -62,8 +62,8 @@ pub(crate) struct Flags {
     #[arg(long, conflicts_with_all = ["keep", "output_dir", "overwrite"])]
     sweep: bool,
     /// Draw what --sweep finds: an SVG picture, or a page if it ends in .html
-    #[arg(long, value_name = "FILE")]
-    plot: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", value_parser = PictureFile::parser())]
+    plot: Option<PictureFile>,
     #[command(flatten)]
     rows: RowFlags,
     /// Train the fusion and its head for so many epochs after pruning, beginning at what they are
@@ -187,6 +187,9 @@ impl Flags {
     fn check(&self) -> Result<(), CliError> {
         if self.plot.is_some() && !self.sweep {
             return Err(CliError::usage("--plot draws what --sweep finds; give that"));
+        }
+        if let Some(file) = &self.plot {
+            file.check()?;
         }
         if !(self.learning_rate.is_finite() && self.learning_rate >= 0.0) {
             let message =
@@ -440,9 +443,9 @@ impl Session<'_> {
             let Kept { pruned, evaluation, .. } = self.keep(keep)?;
             sweep.points.extend(evaluation.map(|evaluation| (keep, pruned, evaluation)));
         }
-        if let Some(path) = &self.flags.plot {
+        if let Some(file) = &self.flags.plot {
             let title = format!("{}: {} rows", self.folder.name(), validation.len());
-            write_file(path, page(path, &title, sweep.svg(&title)).as_bytes())?;
+            file.write(&title, sweep.svg(&title))?;
         }
         let mut results = sweep.json();
         results.insert("train_samples".into(), json!(self.train.rows.len()));
