@@ -146,7 +146,8 @@ pub enum AdapterError {
     #[error(
         "{} cannot be overwritten: it holds {}, which is not one of this program's files; move it \
          away or choose another directory",
-        path_shown(path), quoted(entry)
+        path_shown(path),
+        quoted(entry)
     )]
     OutputHoldsOthers {
         /// The directory.
@@ -157,7 +158,9 @@ pub enum AdapterError {
     /// A finished directory could not be put where it belongs, and is kept.
     #[error(
         "cannot put the finished directory at {}: {source}{}; the results are kept in {}",
-        path_shown(path), hint(source), path_shown(kept)
+        path_shown(path),
+        hint(source),
+        path_shown(kept)
     )]
     NotPlaced {
         /// Where it should be.
@@ -171,7 +174,8 @@ pub enum AdapterError {
     #[error(
         "{} holds the new results, but what was there before could not be removed from {}: \
          {source}",
-        path_shown(path), path_shown(previous)
+        path_shown(path),
+        path_shown(previous)
     )]
     PreviousRemains {
         /// The directory.
@@ -200,7 +204,10 @@ pub enum AdapterError {
         source: serde_json::Error,
     },
     /// A file of a few kilobytes has the size of a model.
-    #[error("{} has {bytes} bytes, more than the {limit} that such a file may have", path_shown(path))]
+    #[error(
+        "{} has {bytes} bytes, more than the {limit} that such a file may have",
+        path_shown(path)
+    )]
     TooLarge {
         /// The file.
         path: PathBuf,
@@ -281,7 +288,8 @@ pub enum AdapterError {
     /// A tensor has another shape than its place calls for.
     #[error(
         "{}: tensor {} has shape {found:?}, expected {expected:?} ({reason})",
-        path_shown(path), quoted(name)
+        path_shown(path),
+        quoted(name)
     )]
     Shape {
         /// The weights file.

@@ -59,7 +59,11 @@ pub(crate) fn of_row(attention: &MeanAttention) -> Value {
 }
 
 /// Writes a heat map of the members by the layers, as SVG, or as a page where the file is called so.
-pub(crate) fn draw(file: &PictureFile, title: &str, attention: &MeanAttention) -> Result<(), CliError> {
+pub(crate) fn draw(
+    file: &PictureFile,
+    title: &str,
+    attention: &MeanAttention,
+) -> Result<(), CliError> {
     let cells = attention.layers.iter().enumerate().flat_map(|(column, place)| {
         place.weights.iter().enumerate().filter_map(move |(row, weight)| {
             let value = (*weight)?;

@@ -7,6 +7,7 @@ use adaptkit::compute::ComputeError;
 use adaptkit::encoder::EncoderError;
 use adaptkit::encoder::foreign_text::{path_shown, quoted, said};
 use adaptkit::training::TrainingError;
+use adaptkit::training::data::Example;
 use adaptkit::training::error::Place;
 
 /// A failed command.
@@ -37,6 +38,13 @@ pub(crate) enum CliError {
         quoted(name)
     )]
     NoSuchAdapter { place: Place, column: String, name: String, known: String },
+    /// An adapter gives a row a score that is infinite or no number.
+    #[error(
+        "{place}: the score of the adapter {} is {value}, not a finite number; its weights or those of \
+         its base are damaged or far too large, or their training diverged",
+        quoted(adapter)
+    )]
+    ScoreNotFinite { place: Place, adapter: String, value: f32 },
     #[error(transparent)]
     Pull(#[from] crate::pull::PullError),
     /// No base of that name is there.
@@ -66,6 +74,18 @@ pub(crate) enum CliError {
 impl CliError {
     pub(crate) fn usage(message: impl Into<String>) -> CliError {
         CliError::Usage(message.into())
+    }
+
+    /// An error about one of the rows that an adapter scored together, with the row's place in its
+    /// file.
+    pub(crate) fn of_scoring(error: TrainingError, adapter: &str, rows: &[Example]) -> CliError {
+        match error {
+            TrainingError::ScoreNotFinite { row, value } if row < rows.len() => {
+                let place = rows[row].place.clone();
+                CliError::ScoreNotFinite { place, adapter: adapter.to_owned(), value }
+            }
+            error => error.into(),
+        }
     }
 
     /// What to try next, where the message does not say it.

@@ -161,16 +161,19 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         let ScoredSet { suffix, rows, metrics, rows_left_out } = set;
         let tokens =
             device.run(|| rows::tokenise(common, "evaluation", &tokenizer, &rows, max_length))?;
-        let data = Dataset { rows: tokens, answers: rows.answers };
+        let LabelledRows { rows, answers } = rows;
+        let data = Dataset { rows: tokens, answers };
+        let named = |error| CliError::of_scoring(error, folder.name(), &rows);
         let mut drops = None;
         let evaluation = match sweep {
-            None => evaluate(&encoder, &model, &data, &space, metrics)?,
+            None => evaluate(&encoder, &model, &data, &space, metrics).map_err(named)?,
             Some(sweep) => {
                 let evaluate_all = match sweep {
                     Sweep::Lowest => evaluate_lowest_dropped,
                     Sweep::Spans => evaluate_spans_dropped,
                 };
-                let found = evaluate_all(&encoder, &model, &data, &space, metrics)?;
+                let found =
+                    evaluate_all(&encoder, &model, &data, &space, metrics).map_err(named)?;
                 let whole = found[0].evaluation.clone();
                 let layers = encoder.config().num_hidden_layers;
                 let metric = metrics.best_metric();

@@ -7,7 +7,7 @@ use adaptkit::adapters::atomic::StagedDirectory;
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::AnswerSpace;
-use adaptkit::training::run::{answers, predict};
+use adaptkit::training::run::{answers, check_scores, predict};
 use adaptkit::training::tasks::{SubmissionFile, Task, submission_files, write_submission};
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -138,7 +138,12 @@ impl SubmitFlags {
                         .device()
                         .run(|| rows::tokenise_examples(&tokenizer, &rows, max_length))?;
                     cut += tokens.iter().filter(|row| row.truncated).count();
-                    logits.extend(predict(&encoder, &model, &tokens));
+                    for (row, scores) in predict(&encoder, &model, &tokens).into_iter().enumerate()
+                    {
+                        check_scores(row, &scores)
+                            .map_err(|error| CliError::of_scoring(error, folder.name(), &rows))?;
+                        logits.push(scores);
+                    }
                     indices.extend(rows.into_iter().map(|row| row.index.unwrap_or_default()));
                 }
                 rows::say(common, reader.report());

@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use adaptkit::adapters::atomic::write_file_with;
+use adaptkit::adapters::atomic::{check_file, write_file_with};
 use adaptkit::adapters::{MeanAttention, MemberLayout, ResidentTasks, Wish};
 use adaptkit::compute::{sigmoid, softmax};
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, TokenisedRow, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
-use adaptkit::training::run::{predict_wishes, predict_wishes_attending};
+use adaptkit::training::run::{check_scores, predict_wishes, predict_wishes_attending};
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -168,10 +168,14 @@ impl Flags {
     /// That the labels do not go where nothing can be written, or where the rows are.
     fn check_output(&self, inputs: &[Input]) -> Result<(), CliError> {
         let shown = self.output.display();
+        if self.output == Path::new("-") {
+            return Ok(());
+        }
         if self.output.is_dir() {
             let message = format!("--output {shown} is a directory; name a file in it");
             return Err(CliError::usage(message));
         }
+        check_file(&self.output)?;
         let output = self.output.canonicalize().ok().filter(|path| path.is_file());
         for input in inputs {
             if let (Input::File(path), Some(output)) = (input, &output)
@@ -257,18 +261,28 @@ impl Session<'_> {
             }
         }
         .into_iter();
-        for models in &asked {
-            let answers: Vec<(usize, Explained)> = models
+        for (row, models) in asked.iter().enumerate() {
+            let answers = models
                 .iter()
                 .zip(logits.by_ref())
                 .map(|(model, (logits, attention))| {
                     let labeller = &self.labellers[*model];
+                    check_scores(row, &logits)
+                        .map_err(|error| CliError::of_scoring(error, &labeller.name, rows))?;
                     let answer = labeller.answer(&logits, self.flags.raw_scores);
                     let members = labeller.members.as_ref().zip(attention);
                     let attention = members.map(|(members, sums)| members.mean_attention(&sums));
-                    (*model, Explained { answer, attention })
+                    Ok((*model, Explained { answer, attention }))
                 })
-                .collect();
+                .collect::<Result<Vec<_>, CliError>>();
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(error) => {
+                    // What comes before the row is answered.
+                    out.flush().map_err(output)?;
+                    return Err(error);
+                }
+            };
             writeln!(out, "{}", self.line(&answers)).map_err(output)?;
         }
         Ok(cut)

@@ -10,7 +10,8 @@ use adaptkit::adapters::files::{ADAPTER_SETUP, Provenance, PrunedFrom, StoredFus
 use adaptkit::adapters::{MeanAttention, Pruned, Pruning, TaskModel};
 use adaptkit::encoder::foreign_text::{path_shown, quoted};
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::AnswerSpace;
+use adaptkit::training::TrainingError;
+use adaptkit::training::data::{AnswerSpace, Example};
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::{
     Dataset, Ending, Evaluation, HyperParameters, RobustDrop, attention_sums, evaluate, predict,
@@ -100,6 +101,8 @@ struct Session<'a> {
     train: Dataset,
     /// Labelled rows to score on, if there are any.
     validation: Option<(Dataset, MetricSet)>,
+    /// Those rows as they were read, for messages.
+    validation_rows: &'a [Example],
     attention: MeanAttention,
 }
 
@@ -159,8 +162,18 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     drop(whole);
     let attention = fusion.layout().mean_attention(&sums);
     let folder = &folder;
-    let session =
-        Session { flags, common, folder, fusion, encoder, space, train, validation, attention };
+    let session = Session {
+        flags,
+        common,
+        folder,
+        fusion,
+        encoder,
+        space,
+        train,
+        validation,
+        validation_rows: rows.validation(),
+        attention,
+    };
     match (flags.keep, &flags.output_dir) {
         (Some(keep), Some(output)) => session.prune(keep, output, own.unwrap_or_default()),
         _ => session.sweep(),
@@ -235,10 +248,15 @@ impl Session<'_> {
             Some((data, metrics)) => {
                 // The first pass meets memory that the others find there.
                 predict(&self.encoder, &model, &data.rows[..data.len().min(8)]);
-                Some(evaluate(&self.encoder, &model, data, &self.space, *metrics)?)
+                let scored = evaluate(&self.encoder, &model, data, &self.space, *metrics);
+                Some(scored.map_err(|error| self.of_scoring(error))?)
             }
         };
         Ok(Kept { pruned, head, evaluation, model })
+    }
+
+    fn of_scoring(&self, error: TrainingError) -> CliError {
+        CliError::of_scoring(error, self.folder.name(), self.validation_rows)
     }
 
     /// Trains fusion and head on from where they are, as `adaptkit fuse` does.
@@ -269,8 +287,8 @@ impl Session<'_> {
         let mut progress = TrainingProgress::new(self.common.quiet, None, None);
         let (sets, answers) = ((&self.train, validation), (&self.space, *metrics));
         let encoder = &self.encoder;
-        let ending =
-            train(encoder, &mut model, sets, answers, &options, None, None, &mut progress)?;
+        let ending = train(encoder, &mut model, sets, answers, &options, None, None, &mut progress)
+            .map_err(|error| self.of_scoring(error))?;
         drop(progress);
         debug_assert!(matches!(ending, Ending::Finished(_)), "nobody asks it to stop");
         pruned.fusion = model.stored_fusion(&pruned.fusion);

@@ -100,7 +100,9 @@ impl Checkpoint {
         }
         if let Some(control) = names.iter().find(|name| name.chars().any(char::is_control)) {
             let control = quoted(control);
-            return wrong(format!("it names the file {control}, whose name has control characters"));
+            return wrong(format!(
+                "it names the file {control}, whose name has control characters"
+            ));
         }
         if names.is_empty() {
             return wrong("it names no file".into());

@@ -25,7 +25,10 @@ pub enum EncoderError {
         source: std::io::Error,
     },
     /// A directory holds none of the files that would do.
-    #[error("{} holds no {expected}; is it the directory of a Hugging Face model?", path_shown(path))]
+    #[error(
+        "{} holds no {expected}; is it the directory of a Hugging Face model?",
+        path_shown(path)
+    )]
     MissingFile {
         /// The directory.
         path: PathBuf,

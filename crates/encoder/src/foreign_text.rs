@@ -125,7 +125,8 @@ mod tests {
             assert_eq!(path_shown(Path::new(&text)), expected, "U+{code:04X}");
         }
         // Letters of every script, combining accents and emoji stay as they are.
-        for text in ["naïve", "e\u{301}", "עברית", "العربية", "हिन्दी", "日本語", "🙂", "a b\u{a0}c", "\\"]
+        for text in
+            ["naïve", "e\u{301}", "עברית", "العربية", "हिन्दी", "日本語", "🙂", "a b\u{a0}c", "\\"]
         {
             assert_eq!(escaped(text), text);
         }

@@ -328,9 +328,7 @@ pub enum TrainingError {
         loss: f64,
     },
     /// A checkpoint is not what was written.
-    #[error(
-        "the checkpoint {} is damaged: {reason}; start again without it", path_shown(path)
-    )]
+    #[error("the checkpoint {} is damaged: {reason}; start again without it", path_shown(path))]
     DamagedCheckpoint {
         /// The file.
         path: PathBuf,
@@ -467,6 +465,17 @@ pub enum TrainingError {
         /// The row, from 0.
         row: usize,
         /// The value.
+        value: f32,
+    },
+    /// A model gives a row a score that is infinite or no number.
+    #[error(
+        "row {row}: the model's score is {value}, not a finite number; the weights of the adapter or \
+         of its base are damaged or far too large, or their training diverged"
+    )]
+    ScoreNotFinite {
+        /// The row, from 0, among those that were scored together.
+        row: usize,
+        /// The score.
         value: f32,
     },
     /// A label that was asked to be left out is in no row.

@@ -166,6 +166,14 @@ impl StoredFusion {
         }
         let by_layer = attention.by_layer();
         let overall = attention.overall();
+        if overall.iter().any(|weight| !weight.is_finite()) {
+            let reason =
+                "its weights of attention are not finite numbers: weights of it, of a member \
+                          or of the base are damaged or far too large"
+                    .to_owned();
+            let (what, name) = ("fusion", self.name());
+            return Err(AdapterError::Inconsistent { what, name, reason });
+        }
         let here = |weights: &[Option<f64>]| -> Vec<(usize, f64)> {
             let weights = weights.iter().enumerate();
             weights.filter_map(|(number, weight)| Some((number, (*weight)?))).collect()

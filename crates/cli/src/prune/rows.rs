@@ -165,6 +165,14 @@ fn say_unlabelled(error: &TrainingError, common: &Common) {
 }
 
 impl PruningRows {
+    /// The rows to score on, if there are any.
+    pub(super) fn validation(&self) -> &[Example] {
+        match self {
+            PruningRows::Texts(_) => &[],
+            PruningRows::Labelled { validation, .. } => &validation.rows,
+        }
+    }
+
     /// The rows to measure attention on, and those to score on if there are any. The answers of
     /// texts without labels are empty.
     pub(super) fn tokenise(

@@ -138,7 +138,10 @@ impl Plan<'_> {
         if let (Err(_), Some(kept)) = (&ending, &self.kept) {
             kept.leave()?;
         }
-        let outcome = match (ending?, interruption) {
+        let name = adapter_name(self.output_dir);
+        let ending =
+            ending.map_err(|error| CliError::of_scoring(error, &name, &rows.validation.rows))?;
+        let outcome = match (ending, interruption) {
             (Ending::Finished(outcome), _) => outcome,
             (Ending::Stopped { step, total_steps }, interruption) => {
                 let signal = interruption.map_or(0, |interruption| interruption.signal());

@@ -122,7 +122,7 @@ fn predict_from(
 /// Scores a model on a data set.
 ///
 /// # Errors
-/// If the metrics refuse the answers.
+/// If a score is not finite, or the metrics refuse the answers.
 pub fn evaluate(
     encoder: &Encoder,
     model: &TaskModel,
@@ -149,6 +149,18 @@ pub(super) fn evaluate_from(
     Ok(Evaluation { took: start.elapsed(), ..evaluation })
 }
 
+/// Checks that every score of a row is a number. Weights that are finite can still overflow, and what
+/// comes out then would be taken for an answer: the first label, a probability of NaN.
+///
+/// # Errors
+/// [`TrainingError::ScoreNotFinite`] with the row's number and the first such score.
+pub fn check_scores(row: usize, scores: &[f32]) -> Result<(), TrainingError> {
+    match scores.iter().find(|score| !score.is_finite()) {
+        Some(&value) => Err(TrainingError::ScoreNotFinite { row, value }),
+        None => Ok(()),
+    }
+}
+
 /// What a model's logits of each row are worth.
 pub(super) fn score(
     encoder: &Encoder,
@@ -159,6 +171,7 @@ pub(super) fn score(
     logits: &[Vec<f32>],
     took: Duration,
 ) -> Result<Evaluation, TrainingError> {
+    logits.iter().enumerate().try_for_each(|(row, logits)| check_scores(row, logits))?;
     let outputs = model.head.outputs();
     let flat = encoder.device().tensor(logits.len(), outputs, &logits.concat());
     let all: Vec<usize> = (0..data.len()).collect();

@@ -32,7 +32,7 @@ pub struct LayerDrop {
 /// Evaluations with the adapter left out of the lowest n layers, for n from none to all.
 ///
 /// # Errors
-/// If the metrics refuse the answers.
+/// If a score is not finite, or the metrics refuse the answers.
 pub fn evaluate_lowest_dropped(
     encoder: &Encoder,
     model: &TaskModel,
@@ -48,7 +48,7 @@ pub fn evaluate_lowest_dropped(
 /// after another, shortest first; before them the evaluation with nothing left out.
 ///
 /// # Errors
-/// If the metrics refuse the answers.
+/// If a score is not finite, or the metrics refuse the answers.
 pub fn evaluate_spans_dropped(
     encoder: &Encoder,
     model: &TaskModel,

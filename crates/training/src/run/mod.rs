@@ -19,7 +19,7 @@ mod training;
 pub use attention::attention_sums;
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
 pub use evaluation::{
-    EVALUATION_TOKENS, Evaluation, answers, evaluate, predict, predict_wishes,
+    EVALUATION_TOKENS, Evaluation, answers, check_scores, evaluate, predict, predict_wishes,
     predict_wishes_attending,
 };
 pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped};
