@@ -9,4 +9,6 @@ mod home;
 mod interruptions;
 mod outputs;
 mod rows;
+mod scores;
+mod terminal;
 mod weights;

@@ -180,7 +180,7 @@ fn places_that_are_taken_or_cannot_be() {
             |_| (),
             PREDICT_BELOW_A_FILE,
             1,
-            "error: cannot create the directory rows.csv: File exists (os error 17)",
+            "error: cannot create a file in rows.csv: Not a directory (os error 20)",
         ),
         case(
             "labels into a loop",
@@ -190,6 +190,39 @@ fn places_that_are_taken_or_cannot_be() {
             "error: cannot resolve out: Too many levels of symbolic links (os error 40)",
         ),
     ]);
+}
+
+/// What is wrong with a picture is said before the rows are read, which are not there.
+#[test]
+fn pictures_that_cannot_be_drawn() {
+    let eval =
+        ["eval", "--model", "model", "--adapter", "adapter", "--validation-file", "absent.csv"];
+    let sweep = [&eval[..], &["--adapterdrop", "sweep"]].concat();
+    let prune =
+        ["prune", "--model", "model", "--fusion", "absent", "--sweep", "--train-file", "rows.csv"];
+    let ending = "pictures are drawn as .svg, or as .html for a page around them, not as .png";
+    let directory = "error: cannot write model: is a directory";
+    let below = "error: cannot create a file in rows.csv: Not a directory (os error 20)";
+    let closed = "error: cannot create a file in /proc: ";
+    let cases: [(&[&str], &str, &str, i32, &str); 9] = [
+        (&sweep, "--plot", "x.png", 2, ending),
+        (&eval, "--attention-plot", "x.png", 2, ending),
+        (&prune, "--plot", "x.PNG", 2, ending),
+        (&["inspect", "adapter"], "--attention-plot", "x.png", 2, ending),
+        (&sweep, "--plot", "model", 1, directory),
+        (&sweep, "--plot", "rows.csv/a/x.svg", 1, below),
+        (&sweep, "--plot", "/proc/x.svg", 1, closed),
+        (&eval, "--attention-plot", "/proc/x.html", 1, closed),
+        (&prune, "--plot", "/proc/x.svg", 1, closed),
+    ];
+    let home = Home::new();
+    let before = home.snapshot();
+    for (command, flag, file, code, says) in cases {
+        let ended = home.run(&[command, &[flag, file]].concat());
+        assert_eq!(ended.code, Some(code), "{command:?} {flag} {file}: {}", ended.stderr);
+        assert!(ended.stderr.contains(says), "{command:?} {flag} {file}: {}", ended.stderr);
+    }
+    assert!(home.snapshot() == before, "the directory is not as it was");
 }
 
 /// Files may have `kib` KiB here: what a full disk is to a program, without being root.
@@ -218,12 +251,28 @@ fn a_full_disk_costs_nothing_that_was_there() {
         assert!(ended.stderr.contains(place), "{line}: {}", ended.stderr);
         assert!(home.snapshot() == before, "{line}: the directory is not as it was");
     }
-    let ended = home.shell(&format!("{predict} > /dev/full"));
-    assert_eq!(ended.code, Some(1));
-    assert_eq!(
-        ended.stderr.trim_end(),
-        "error: cannot write the output: No space left on device (os error 28)"
-    );
+    home.write("labelled.csv", "text,label\na,neutral\nb,entailment\n");
+    let eval = "adaptkit eval --model model --adapter adapter --validation-file labelled.csv";
+    let lines = [
+        predict,
+        eval,
+        &format!("{eval} --json"),
+        "adaptkit inspect model",
+        "adaptkit inspect adapter --json",
+        "adaptkit --help",
+        "adaptkit -h",
+        "adaptkit --version",
+        "adaptkit help",
+        "adaptkit help train",
+        "adaptkit eval --help",
+        "adaptkit merge --adapter a=adapter --adapter b=adapter --output-dir merged",
+    ];
+    for line in lines {
+        let ended = home.shell(&format!("{line} > /dev/full"));
+        assert_eq!(ended.code, Some(1), "{line}: {}", ended.stderr);
+        let says = "error: cannot write the output: No space left on device (os error 28)";
+        assert!(ended.stderr.trim_end().ends_with(says), "{line}: {}", ended.stderr);
+    }
 }
 
 #[test]
