@@ -139,8 +139,8 @@ impl Plan<'_> {
             kept.leave()?;
         }
         let name = adapter_name(self.output_dir);
-        let ending =
-            ending.map_err(|error| CliError::of_scoring(error, &name, &rows.validation.rows))?;
+        let scored = rows.validation.as_ref().map_or(&[][..], |validation| &validation.rows);
+        let ending = ending.map_err(|error| CliError::of_scoring(error, &name, scored))?;
         let outcome = match (ending, interruption) {
             (Ending::Finished(outcome), _) => outcome,
             (Ending::Stopped { step, total_steps }, interruption) => {
