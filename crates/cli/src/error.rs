@@ -131,12 +131,28 @@ impl CliError {
                 "correct the path; a relative one starts at the current directory".to_owned()
             }
             CliError::Training(TrainingError::FormatUnclear { .. }) => {
-                "--input-format gives it".to_owned()
+                "--input-format gives it; with --delimiter the file is read as a table".to_owned()
             }
             CliError::Training(TrainingError::MissingColumn { .. }) => {
-                "--text-column, --text-pair-column and --label-column name the columns, and \
-                 --input-format says how the file is cut into them"
+                "--text-column, --text-pair-column and --label-column name the columns; \
+                 --input-format, --delimiter and --quoting say how the file is cut into them"
                     .to_owned()
+            }
+            CliError::Training(TrainingError::RaggedRow { open_quote: true, .. }) => {
+                "--quoting double reads fields in quotes, which may hold line ends; --drop-ragged \
+                 leaves such rows out"
+                    .to_owned()
+            }
+            CliError::Training(TrainingError::RaggedRow { .. }) => {
+                "--drop-ragged leaves such rows out and counts them; is --delimiter right?"
+                    .to_owned()
+            }
+            CliError::Training(TrainingError::UnclosedQuote { .. }) => {
+                "--quoting none reads quotes as text, --quoting backslash takes \\\" for a quote"
+                    .to_owned()
+            }
+            CliError::Training(TrainingError::NoTable { .. }) => {
+                "leave --delimiter and --quoting away, or give --input-format csv".to_owned()
             }
             CliError::Training(TrainingError::UnknownLabel { .. }) => {
                 "correct the row, leave such rows out with --drop-label, or train with a file or \

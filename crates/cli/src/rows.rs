@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use adaptkit::encoder::{TextRow, TokenisedRow, Tokenizer};
+use adaptkit::encoder::{TextRow, TokenisedRow, Tokenizer, text_file};
 use adaptkit::training::data::{
-    AnswerKind, Column, Columns, Example, Input, LabelNames, LabelReading, LabelledRows,
-    ReadOptions, ReadReport, RowFormat, TextEncoding,
+    AnswerKind, Column, Columns, Delimiter, Example, Input, LabelNames, LabelReading, LabelledRows,
+    Quoting, RaggedRows, ReadOptions, ReadReport, ReadingNote, RowFormat, TextEncoding,
 };
 use clap::Args;
 
@@ -15,16 +15,46 @@ use crate::error::CliError;
 /// Columns and form of a user's own files.
 #[derive(Args, Clone)]
 pub(crate) struct FileFlags {
-    /// The column of the text; by position, from 1, in files without a header line
+    /// The column of the text; by position, from 1, in files without a header line. Several with
+    /// commas between them (title,body) are joined; in JSON, data.text is a value inside another
     #[arg(long, value_name = "COLUMN", default_value = "text", help_heading = "Own files")]
     pub(crate) text_column: String,
+    /// What stands between the texts of columns that are joined
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = " ",
+        hide_default_value = true,
+        allow_hyphen_values = true,
+        help_heading = "Own files"
+    )]
+    text_separator: String,
     /// The column of the second text of a pair; by default text_pair, where there is one
     #[arg(long, value_name = "COLUMN", help_heading = "Own files")]
     pub(crate) text_pair_column: Option<String>,
-    /// How the files are cut into rows: tsv, csv, jsonl, or lines, a text a line; by default their
-    /// ending says
+    /// How the files are cut into rows: tsv, csv, jsonl (also a list of objects), lines (a text a
+    /// line), fasttext (__label__NAME before a text), label-files (a file or a folder for each label,
+    /// named after it); by default their ending says
     #[arg(long, value_name = "FORMAT", value_parser = format, help_heading = "Own files")]
     pub(crate) input_format: Option<RowFormat>,
+    /// The character between a table's columns, or its name: comma, tab, semicolon, pipe, space; by
+    /// default the format's own, or the one that the header line has
+    #[arg(
+        long,
+        value_name = "CHAR",
+        value_parser = delimiter,
+        allow_hyphen_values = true,
+        help_heading = "Own files"
+    )]
+    delimiter: Option<Delimiter>,
+    /// What quotes mean in a table: double (a field in quotes may hold delimiters and line ends, with
+    /// quotes in it doubled; CSV by default), backslash (the same, and \" is a quote), none (a quote is
+    /// text; TSV by default)
+    #[arg(long, value_name = "KIND", value_parser = quoting, help_heading = "Own files")]
+    quoting: Option<Quoting>,
+    /// Leave out, and count, the rows of a table with too few or too many columns
+    #[arg(long, help_heading = "Own files")]
+    drop_ragged: bool,
     /// TSV and CSV files have no header line; columns are named by position
     #[arg(long, help_heading = "Own files")]
     pub(crate) no_header: bool,
@@ -32,6 +62,9 @@ pub(crate) struct FileFlags {
     #[arg(long, value_name = "NAME", value_parser = encoding, help_heading = "Own files")]
     pub(crate) encoding: Option<TextEncoding>,
 }
+
+/// Bytes of the largest file of names for labels that is read.
+const LARGEST_LABEL_MAP: u64 = 64 << 20;
 
 /// How labels are read, in training and in evaluation.
 #[derive(Args, Clone)]
@@ -56,7 +89,7 @@ impl LabelFlags {
             None => None,
             Some(path) => {
                 let doing = || format!("read {}", path.display());
-                let text = std::fs::read_to_string(path)
+                let text = text_file::read(path, LARGEST_LABEL_MAP)
                     .map_err(|source| CliError::Io { doing: doing(), source })?;
                 Some(LabelNames::from_json(&text).map_err(|error| CliError::BadFile {
                     path: path.clone(),
@@ -69,8 +102,16 @@ impl LabelFlags {
     }
 }
 
-/// The value of `--input-format`: lines, jsonl, csv or tsv.
+/// The value of `--input-format`.
 fn format(name: &str) -> Result<RowFormat, String> {
+    name.parse().map_err(|e: adaptkit::training::TrainingError| e.to_string())
+}
+
+fn delimiter(text: &str) -> Result<Delimiter, String> {
+    text.parse().map_err(|e: adaptkit::training::TrainingError| e.to_string())
+}
+
+fn quoting(name: &str) -> Result<Quoting, String> {
     name.parse().map_err(|e: adaptkit::training::TrainingError| e.to_string())
 }
 
@@ -80,7 +121,8 @@ fn encoding(name: &str) -> Result<TextEncoding, String> {
 
 impl FileFlags {
     pub(crate) fn columns(&self) -> Columns {
-        let columns = Columns::text(&self.text_column);
+        let mut columns = Columns::text(&self.text_column);
+        columns.text_separator = self.text_separator.clone();
         match &self.text_pair_column {
             Some(pair) => columns.with_pair(Column::required(pair)),
             // Positions have no names that could tell a pair.
@@ -90,15 +132,19 @@ impl FileFlags {
     }
 
     pub(crate) fn options(&self) -> ReadOptions {
-        let mut options = ReadOptions {
+        let by_default = ReadOptions::default();
+        ReadOptions {
             format: self.input_format,
             header: !self.no_header,
-            ..ReadOptions::default()
-        };
-        if let Some(encoding) = self.encoding {
-            options.encoding = encoding;
+            encoding: self.encoding.unwrap_or(by_default.encoding),
+            delimiter: self.delimiter,
+            quoting: self.quoting,
+            ragged_rows: match self.drop_ragged {
+                true => RaggedRows::Drop,
+                false => RaggedRows::Refuse,
+            },
+            record_limit: by_default.record_limit,
         }
-        options
     }
 }
 
@@ -107,8 +153,23 @@ pub(crate) fn inputs(paths: &[PathBuf]) -> Result<Vec<Input>, CliError> {
     Ok(Input::resolve(paths)?)
 }
 
-/// Says what a reader left out.
+/// Says how files were read, where that is not plain, and what a reader left out.
 pub(crate) fn say(common: &Common, report: &ReadReport) {
+    for note in &report.notes {
+        let flags = match note {
+            ReadingNote::OtherDialect { .. } => " (--delimiter and --quoting choose otherwise)",
+            ReadingNote::Backslashes { .. } => {
+                " (--quoting backslash says so for all rows, --quoting double for none)"
+            }
+            ReadingNote::LooksQuoted { .. } => {
+                "; if they only enclose the fields, --quoting double takes them away (--quoting none \
+                 ends this note)"
+            }
+            ReadingNote::FastText { .. } => " (--input-format lines reads it as plain texts)",
+            ReadingNote::LabelFiles { .. } => "",
+        };
+        common.note(format_args!("note: {note}{flags}"));
+    }
     if !report.is_clean() {
         common.note(format_args!("note: {report}"));
     }

@@ -8,11 +8,12 @@ use serde::de::DeserializeOwned;
 
 use crate::EncoderError;
 use crate::error::said;
+use crate::text_file::without_mark;
 
 /// Bytes of the largest JSON file that is read. A multilingual tokenizer has some 20 MB.
 const LARGEST: u64 = 256 << 20;
 
-/// The file's bytes, if they are not more than any model's JSON file has.
+/// The file's bytes without a byte-order mark, if they are not more than any model's JSON file has.
 pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, EncoderError> {
     let io = |source| EncoderError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
@@ -21,6 +22,8 @@ pub(crate) fn bytes(path: &Path) -> Result<Vec<u8>, EncoderError> {
         let reason = format!("it is larger than {} MiB", LARGEST >> 20);
         return Err(EncoderError::Json { path: path.to_owned(), reason });
     }
+    let mark = bytes.len() - without_mark(&bytes).len();
+    bytes.drain(..mark);
     Ok(bytes)
 }
 

@@ -21,6 +21,7 @@ mod place;
 mod prefix;
 mod random_bert;
 mod sites;
+pub mod text_file;
 mod tokenizer;
 
 pub use batch::RaggedBatch;

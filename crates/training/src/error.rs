@@ -22,13 +22,28 @@ const NAMES_SHOWN: usize = 20;
 pub struct Place {
     /// The input as its user named it, `standard input` for `-`.
     pub file: Arc<str>,
-    /// The line on which the record begins, counted from 1.
+    /// The line on which the record begins, counted from 1; 0 where the whole file is meant.
     pub line: u64,
+}
+
+impl TrainingError {
+    /// Whether the input itself could not be read, however it is cut into rows.
+    pub(crate) fn is_of_input(&self) -> bool {
+        matches!(
+            self,
+            TrainingError::Read { .. }
+                | TrainingError::BadCompression { .. }
+                | TrainingError::NotDecodable { .. }
+        )
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}, line {}", self.file, self.line)
+        match self.line {
+            0 => formatter.write_str(&self.file),
+            line => write!(formatter, "{}, line {line}", self.file),
+        }
     }
 }
 
@@ -84,6 +99,68 @@ pub enum TrainingError {
         /// The input as its user named it.
         file: Arc<str>,
     },
+    /// A folder holds neither a folder nor a file of text for each of several labels.
+    #[error(
+        "{file} is a folder without a folder or a .txt file for each of two labels or more; name \
+         its files, for example {file}/*.tsv"
+    )]
+    NoLabelFiles {
+        /// The folder as its user named it.
+        file: Arc<str>,
+    },
+    /// A file that names a label has a name that is no text.
+    #[error("{file}: the name is not UTF-8 and cannot be a label; rename it")]
+    LabelNotText {
+        /// The file or folder.
+        file: Arc<str>,
+    },
+    /// A file holds something else than text.
+    #[error(
+        "{file} {} {what}, by its first bytes; {way_out}", if *inside { "holds" } else { "is" }
+    )]
+    NotText {
+        /// The input as its user named it.
+        file: Arc<str>,
+        /// Whether that is so after decompression.
+        inside: bool,
+        /// What it is.
+        what: &'static str,
+        /// How to get rows out of it.
+        way_out: String,
+    },
+    /// A compressed file of a compressed file of a compressed file.
+    #[error("{file} was compressed again and again; decompress it first")]
+    CompressedTooOften {
+        /// The input as its user named it.
+        file: Arc<str>,
+    },
+    /// A delimiter or a kind of quoting was given for a file that is no table.
+    #[error(
+        "{file} is read as {format}, which is no table and has no delimiter and no quoting; tables \
+         are tsv and csv"
+    )]
+    NoTable {
+        /// The input as its user named it.
+        file: Arc<str>,
+        /// The file's format.
+        format: &'static str,
+    },
+    /// A delimiter is none that fields can stand between.
+    #[error(
+        "{} is no delimiter; give one character, its name (comma, tab, semicolon, pipe, space) or \
+         its code (\\x01), but no quote, backslash or line end",
+        quoted(delimiter)
+    )]
+    BadDelimiter {
+        /// What was given.
+        delimiter: String,
+    },
+    /// The name of a kind of quoting is not known.
+    #[error("unknown quoting {}; it is none, double or backslash", quoted(name))]
+    UnknownQuoting {
+        /// The name that was given.
+        name: String,
+    },
     /// A pattern matches no file.
     #[error("no file matches {}", quoted(pattern))]
     NoMatch {
@@ -109,14 +186,18 @@ pub enum TrainingError {
     },
     /// A file's ending does not tell its format.
     #[error(
-        "{file}: the format is not clear from the file's ending; give it: lines, tsv, csv or jsonl"
+        "{file}: the format is not clear from the file's ending; give it: lines, tsv, csv, jsonl, \
+         fasttext or label-files"
     )]
     FormatUnclear {
         /// The input as its user named it.
         file: Arc<str>,
     },
     /// A format's name is not known.
-    #[error("unknown format {}; the formats are lines, tsv, csv and jsonl", quoted(name))]
+    #[error(
+        "unknown format {}; the formats are lines, tsv, csv, jsonl, fasttext and label-files",
+        quoted(name)
+    )]
     UnknownFormat {
         /// The name that was given.
         name: String,
@@ -132,7 +213,7 @@ pub enum TrainingError {
     },
     /// A compressed file is damaged or cut short.
     #[error("{file}: cannot decompress: {source}; fetch or compress it again")]
-    BadGzip {
+    BadCompression {
         /// The input as its user named it.
         file: Arc<str>,
         /// What the decompressor said.
@@ -215,7 +296,13 @@ pub enum TrainingError {
     },
     /// A row has too few or too many columns.
     #[error(
-        "{place}: {found} columns where the file has {expected}; complete the row or remove it"
+        "{place}: {found} columns where the file has {expected}; {}",
+        if *open_quote {
+            "its last field opens a quote: if fields are quoted, read the file so, else complete \
+             the row or remove it"
+        } else {
+            "complete the row or remove it"
+        }
     )]
     RaggedRow {
         /// Where the row begins.
@@ -224,6 +311,9 @@ pub enum TrainingError {
         expected: usize,
         /// The number of columns of this row.
         found: usize,
+        /// Whether the last one begins with a quote that it does not close, in a file whose quotes
+        /// are read as text.
+        open_quote: bool,
     },
     /// A quoted field of a CSV file never ends.
     #[error(
@@ -234,8 +324,11 @@ pub enum TrainingError {
         /// Where the record begins.
         place: Place,
     },
-    /// A line of a JSON-lines file is not a JSON object.
-    #[error("{place}: not a JSON object on one line: {reason} (column {column})")]
+    /// A row of a JSON file is not a JSON object.
+    #[error(
+        "{place}: not a JSON object{}: {reason} (column {column})",
+        if *on_one_line { " on one line" } else { " of a list" }
+    )]
     BadJson {
         /// The line.
         place: Place,
@@ -243,9 +336,16 @@ pub enum TrainingError {
         reason: String,
         /// Where on the line, counted from 1 in bytes.
         column: usize,
+        /// Whether the file has an object a line, and is no list of objects.
+        on_one_line: bool,
     },
     /// A column of a JSON line holds an object, or a list where one value is needed.
-    #[error("{place}: column {} holds a nested value; give text or a number", quoted(column))]
+    #[error(
+        "{place}: column {} holds a nested value; give text or a number, or name a value inside it \
+         by its path, such as {}",
+        quoted(column),
+        quoted(&format!("{column}.text"))
+    )]
     NestedValue {
         /// The line.
         place: Place,

@@ -22,9 +22,9 @@ use std::path::{Path, PathBuf};
 
 use crate::TrainingError;
 use crate::data::{
-    AnswerKind, AnswerSpace, Column, Columns, ExampleReader, Input, LabelMap, LabelNames,
-    LabelReading, LabelledRows, RaggedRows, ReadOptions, ReadReport, RowFormat, Threshold,
-    read_examples,
+    AnswerKind, AnswerSpace, Column, Columns, Delimiter, ExampleReader, Input, LabelMap,
+    LabelNames, LabelReading, LabelledRows, Quoting, RaggedRows, ReadOptions, ReadReport,
+    RowFormat, Threshold, read_examples,
 };
 use crate::error::NameList;
 use crate::metrics::MetricSet;
@@ -188,19 +188,24 @@ impl TaskFile {
     /// The file's columns.
     pub fn columns(&self) -> Columns {
         Columns {
-            text: self.text.to_string(),
             text_prefix: self.text_prefix.map(str::to_string),
             pair: self.pair.map(Column::required),
             label: self.label.map(Column::required),
             index: self.index.map(Column::required),
+            ..Columns::text(self.text)
         }
     }
 
     /// How the file is read.
     pub fn options(&self) -> ReadOptions {
+        let format = RowFormat::from_file_name(self.file);
+        let is_tsv = format == Some(RowFormat::Tsv);
         ReadOptions {
-            format: RowFormat::from_file_name(self.file),
+            format,
             header: self.header,
+            // Published files are what they are: nothing is tried on them, and quotes are text.
+            delimiter: is_tsv.then_some(Delimiter::TAB),
+            quoting: is_tsv.then_some(Quoting::None),
             ragged_rows: self.ragged_rows,
             ..ReadOptions::default()
         }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use adaptkit_encoder::text_file::without_mark;
 use serde_json::{Map, Value};
 
 use crate::atomic;
@@ -27,8 +28,7 @@ pub(super) fn read_object(path: &Path) -> Result<Map<String, Value>, AdapterErro
         let bytes = std::fs::metadata(path).map_or(LARGEST + 1, |metadata| metadata.len());
         return Err(AdapterError::TooLarge { path: path.to_path_buf(), bytes, limit: LARGEST });
     }
-    let json = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
-    match serde_json::from_slice(json) {
+    match serde_json::from_slice(without_mark(&bytes)) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(other) => Err(field_error(path, "(the whole file)", Some(&other), "an object")),
         Err(source) => Err(AdapterError::Json { path: path.to_path_buf(), source }),

@@ -1,40 +1,66 @@
-//! Lines, TSV and CSV: records whose columns are found by position.
+//! Lines and tables: records whose columns are found by position.
 //!
-//! The three differ in how a record is cut into fields and in nothing else, so one [`Table`] resolves
-//! columns, checks widths and skips blank lines for all of them. The CSV cutter is our own, and short:
-//! it must hold a bound on a record's size while it reads, and it must call an unclosed quote an error
-//! where readers usually take the rest of the file for one field.
+//! Lines, plain tables and quoted ones differ in how a record is cut into fields and in nothing else,
+//! so one [`Table`] resolves columns, checks widths and skips blank lines for all of them.
+//!
+//! A table's columns may be there and yet not be found: a spreadsheet of much of Europe writes
+//! semicolons into `.csv`, and some write quotes into `.tsv`. Where the header line does not hold the
+//! columns that are asked for, the usual delimiters and quotes are tried on it. One that finds them is
+//! taken and noted; what was found without that is never read otherwise.
 
-use super::columns::{Column, positions_by_name, positions_by_number};
+use std::sync::Arc;
+
+use super::columns::WantedColumns;
+use super::dialect::{Dialect, Quoting};
 use super::format::{RaggedRows, ReadOptions, RowFormat};
-use super::report::ReadReport;
+use super::quote_signs::{QuoteSigns, has_open_quote};
+use super::quoted::QuotedCutter;
+use super::report::{ReadReport, ReadingNote};
 use super::text_stream::TextStream;
 use crate::TrainingError;
-use crate::error::Place;
+use crate::error::{NameList, Place};
 
 /// The most columns a record may have. It bounds the memory for a line of nothing but separators.
-const COLUMN_LIMIT: usize = 65_536;
+pub(super) const COLUMN_LIMIT: usize = 65_536;
 
 /// The name of the one column of a file of plain lines.
 const LINE_COLUMN: &str = "text";
 
+/// Records on which backslashes before quotes may be tried in vain before that is given up.
+const BACKSLASH_TRIALS: u32 = 8;
+
 /// The fields of one record, end to end in one buffer that is used again for the next.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Fields {
-    text: String,
+    pub(super) text: String,
     ends: Vec<usize>,
     /// Whether any field was quoted: `""` alone on a line is a record, an empty line is none.
-    quoted: bool,
+    pub(super) quoted: bool,
+    /// Whether text followed a field's closing quote, which no writer of tables does.
+    pub(super) text_after_quote: bool,
+    /// Whether a quote inside quotes stood behind a backslash.
+    pub(super) backslash_before_quote: bool,
 }
 
 impl Fields {
     fn clear(&mut self) {
-        self.text.clear();
-        self.ends.clear();
-        self.quoted = false;
+        let Fields { mut text, mut ends, .. } = std::mem::take(self);
+        text.clear();
+        ends.clear();
+        *self = Fields { text, ends, ..Fields::default() };
     }
 
-    fn end_field(&mut self) {
+    /// A record of these fields.
+    pub(super) fn several(values: &[&str]) -> Fields {
+        let mut fields = Fields::default();
+        for value in values {
+            fields.text.push_str(value);
+            fields.end_field();
+        }
+        fields
+    }
+
+    pub(super) fn end_field(&mut self) {
         self.ends.push(self.text.len());
     }
 
@@ -55,16 +81,44 @@ impl Fields {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).filter_map(|position| self.get(position))
     }
+
+    /// The last field.
+    pub(super) fn last_field(&self) -> &str {
+        self.get(self.len().saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The field that was begun and has not ended.
+    pub(super) fn begun_field(&self) -> &str {
+        &self.text[self.ends.last().copied().unwrap_or(0)..]
+    }
+
+    /// Whether the record is the header line again. A byte-order mark before it is that of the second
+    /// file of two that were put together.
+    fn repeats(&self, header: &Fields) -> bool {
+        let first = self.get(0).unwrap_or_default();
+        self.len() == header.len()
+            && Some(first.strip_prefix('\u{feff}').unwrap_or(first)) == header.get(0)
+            && self.iter().skip(1).eq(header.iter().skip(1))
+    }
 }
 
 /// Cuts records from a stream of text.
 enum Cutter {
     Lines { line: String },
-    Tabs { line: String },
+    Plain { line: String, delimiter: char },
     Quoted(QuotedCutter),
 }
 
 impl Cutter {
+    fn of(dialect: Dialect) -> Cutter {
+        match dialect.quoting {
+            Quoting::None => {
+                Cutter::Plain { line: String::new(), delimiter: dialect.delimiter.character() }
+            }
+            _ => Cutter::Quoted(QuotedCutter::new(dialect)),
+        }
+    }
+
     /// Reads the next record. The line it begins on, or `None` at the end.
     fn next(
         &mut self,
@@ -82,11 +136,11 @@ impl Cutter {
                 fields.end_field();
                 Ok(Some(begins))
             }
-            Cutter::Tabs { line } => {
+            Cutter::Plain { line, delimiter } => {
                 if !stream.next_line(line)? {
                     return Ok(None);
                 }
-                for field in line.split('\t').take(COLUMN_LIMIT + 1) {
+                for field in line.split(*delimiter).take(COLUMN_LIMIT + 1) {
                     fields.text.push_str(field);
                     fields.end_field();
                 }
@@ -96,145 +150,25 @@ impl Cutter {
             Cutter::Quoted(cutter) => cutter.next(stream, fields),
         }
     }
+
+    /// Whether `text` holds a whole record that is not a blank line.
+    fn has_record(&self, text: &str) -> bool {
+        match self {
+            Cutter::Lines { .. } => text.contains(['\n', '\r']),
+            Cutter::Plain { .. } => text.trim_start_matches(['\n', '\r']).contains(['\n', '\r']),
+            Cutter::Quoted(cutter) => cutter.has_record(text),
+        }
+    }
 }
 
-fn check_width(fields: &Fields, place: Place) -> Result<(), TrainingError> {
+pub(super) fn check_width(fields: &Fields, place: Place) -> Result<(), TrainingError> {
     if fields.len() > COLUMN_LIMIT {
         return Err(TrainingError::TooManyColumns { place, limit: COLUMN_LIMIT });
     }
     Ok(())
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FieldState {
-    /// Before a field's first character.
-    Start,
-    /// In a field without quotes, or behind a closed one: everything up to the next comma counts.
-    Plain,
-    /// Between quotes.
-    InQuotes,
-    /// Behind a quote inside quotes: it closes them, or is the first of a doubled one.
-    AfterQuote,
-}
-
-/// Cuts CSV as RFC 4180 has it, with CR alone as a record's end too. As in other readers, a quote
-/// inside an unquoted field is a character, and what follows a closing quote is added to the field.
-#[derive(Debug, Default)]
-struct QuotedCutter {
-    /// Whether the character before was a CR, of which a following LF is part.
-    after_carriage_return: bool,
-}
-
-impl QuotedCutter {
-    fn next(
-        &mut self,
-        stream: &mut TextStream,
-        fields: &mut Fields,
-    ) -> Result<Option<u64>, TrainingError> {
-        if self.after_carriage_return && stream.piece()?.starts_with('\n') {
-            stream.consume(1);
-        }
-        self.after_carriage_return = false;
-        let begins = stream.line;
-        let mut state = FieldState::Start;
-        let mut length = 0;
-        loop {
-            let piece = stream.piece()?;
-            if piece.is_empty() {
-                if state == FieldState::InQuotes {
-                    return Err(TrainingError::UnclosedQuote { place: stream.place(begins) });
-                }
-                if length == 0 {
-                    return Ok(None);
-                }
-                fields.end_field();
-                return Ok(Some(begins));
-            }
-            let (used, lines, ended) = self.cut(piece, &mut state, fields);
-            stream.consume(used);
-            stream.line += lines;
-            length += used;
-            check_width(fields, stream.place(begins))?;
-            if length > stream.record_limit {
-                return Err(stream.record_too_long(begins));
-            }
-            if ended {
-                return Ok(Some(begins));
-            }
-        }
-    }
-
-    /// Takes what it can of `piece`: the bytes used, the line ends among them, whether the record
-    /// ended. Splits at ASCII characters only, so every slice ends between characters.
-    fn cut(
-        &mut self,
-        piece: &str,
-        state: &mut FieldState,
-        fields: &mut Fields,
-    ) -> (usize, u64, bool) {
-        let bytes = piece.as_bytes();
-        let (mut at, mut lines) = (0, 0);
-        while at < bytes.len() && fields.len() <= COLUMN_LIMIT {
-            if *state == FieldState::InQuotes {
-                let end = bytes[at..].iter().position(|&byte| byte == b'"');
-                let run = &piece[at..end.map_or(bytes.len(), |length| at + length)];
-                fields.text.push_str(run);
-                lines += self.line_ends(run);
-                at += run.len();
-                if end.is_some() {
-                    *state = FieldState::AfterQuote;
-                    at += 1;
-                }
-                continue;
-            }
-            match (bytes[at], *state) {
-                (b'"', FieldState::Start | FieldState::AfterQuote) => {
-                    if *state == FieldState::AfterQuote {
-                        fields.text.push('"');
-                    }
-                    fields.quoted = true;
-                    self.after_carriage_return = false;
-                    *state = FieldState::InQuotes;
-                    at += 1;
-                }
-                (b',', _) => {
-                    fields.end_field();
-                    *state = FieldState::Start;
-                    at += 1;
-                }
-                (end @ (b'\n' | b'\r'), _) => {
-                    fields.end_field();
-                    self.after_carriage_return = end == b'\r';
-                    return (at + 1, lines + 1, true);
-                }
-                _ => {
-                    // The first character was looked at already: a quote in a plain field is text.
-                    let length = bytes[at + 1..]
-                        .iter()
-                        .position(|byte| matches!(byte, b',' | b'\n' | b'\r'))
-                        .map_or(bytes.len() - at, |length| length + 1);
-                    fields.text.push_str(&piece[at..at + length]);
-                    *state = FieldState::Plain;
-                    at += length;
-                }
-            }
-        }
-        (at, lines, false)
-    }
-
-    /// How many lines end in `run`, which stands between quotes; CRLF is one, also across pieces.
-    fn line_ends(&mut self, run: &str) -> u64 {
-        let mut lines = 0;
-        for byte in run.bytes() {
-            let continues = byte == b'\n' && self.after_carriage_return;
-            self.after_carriage_return = byte == b'\r';
-            lines += u64::from(matches!(byte, b'\n' | b'\r') && !continues);
-        }
-        lines
-    }
-}
-
-/// The records of one file of lines, TSV or CSV.
+/// The records of one file of lines or of one table.
 pub(crate) struct Table {
     stream: TextStream,
     cutter: Cutter,
@@ -244,55 +178,135 @@ pub(crate) struct Table {
     width: usize,
     skips_blank_lines: bool,
     ragged_rows: RaggedRows,
+    /// The header line, where a row can repeat it. A table of one column may hold its name as a text.
+    header: Option<Fields>,
     /// The line of the first row, where it is in `fields` already: without a header line the first
     /// row tells the width.
     first_row: Option<u64>,
     rows: u64,
+    /// Signs of quotes, where quotes are text and nobody said that they are.
+    signs: Option<QuoteSigns>,
+    /// On how many more records backslashes before quotes are tried.
+    backslash_trials: u32,
 }
 
 impl Table {
     pub(crate) fn open(
         stream: TextStream,
         format: RowFormat,
-        wanted: &[Column],
+        wanted: &WantedColumns,
         options: &ReadOptions,
         report: &mut ReadReport,
     ) -> Result<Table, TrainingError> {
-        let cutter = match format {
-            RowFormat::Tsv => Cutter::Tabs { line: String::new() },
-            RowFormat::Csv => Cutter::Quoted(QuotedCutter::default()),
-            RowFormat::Lines | RowFormat::JsonLines => Cutter::Lines { line: String::new() },
-        };
-        let is_table = matches!(cutter, Cutter::Tabs { .. } | Cutter::Quoted(_));
+        let is_table = matches!(format, RowFormat::Tsv | RowFormat::Csv);
+        let dialect = Dialect::of(format, options);
         let mut table = Table {
             stream,
-            cutter,
+            cutter: match is_table {
+                true => Cutter::of(dialect),
+                false => Cutter::Lines { line: String::new() },
+            },
             fields: Fields::default(),
             positions: Vec::new(),
             width: 0,
             skips_blank_lines: is_table,
             ragged_rows: options.ragged_rows,
+            header: None,
             first_row: None,
             rows: 0,
+            signs: None,
+            backslash_trials: 0,
         };
-        let Some(line) = table.next_record(report)? else {
-            return Err(TrainingError::EmptyFile { file: table.stream.name });
-        };
-        let place = table.stream.place(line);
-        table.width = table.fields.len();
-        table.first_row = Some(line);
         if !is_table {
-            let mut header = Fields::default();
-            header.text.push_str(LINE_COLUMN);
-            header.end_field();
-            table.positions = positions_by_name(&header, wanted, place)?;
-        } else if options.header {
-            table.positions = positions_by_name(&table.fields, wanted, place)?;
-            table.first_row = None;
-        } else {
-            table.positions = positions_by_number(table.width, wanted, place)?;
+            table.width = 1;
+            let (header, place) = (Fields::several(&[LINE_COLUMN]), table.stream.place(1));
+            table.positions = wanted.positions_by_name(&header, &place)?;
+            wanted.check(&table.positions, &place, || header.iter().collect())?;
+            return Ok(table);
+        }
+        let dialect = table.begin(dialect, wanted, options, report)?;
+        if options.quoting.is_none() {
+            match dialect.quoting {
+                Quoting::None => table.signs = Some(QuoteSigns::default()),
+                _ => table.backslash_trials = BACKSLASH_TRIALS,
+            }
         }
         Ok(table)
+    }
+
+    /// Reads the header line, or the first row where there is none, and finds the columns.
+    fn begin(
+        &mut self,
+        dialect: Dialect,
+        wanted: &WantedColumns,
+        options: &ReadOptions,
+        report: &mut ReadReport,
+    ) -> Result<Dialect, TrainingError> {
+        let blank_lines = report.blank_lines.clone();
+        self.stream.remember();
+        let place = self.read_columns(wanted, options, report)?;
+        let missing = self.missing(wanted);
+        let mut chosen = dialect;
+        if missing && (options.header || self.width == 1) {
+            let mut found: Vec<Dialect> = Vec::new();
+            for other in dialect.alternatives(options) {
+                self.begin_again(other);
+                match self.read_columns(wanted, options, &mut ReadReport::default()) {
+                    Ok(_) if !self.missing(wanted) => found.push(other),
+                    Err(error) if error.is_of_input() => return Err(error),
+                    _ => {}
+                }
+            }
+            // Two delimiters that both find the columns leave it open.
+            if let [first, rest @ ..] = &found[..]
+                && rest.iter().all(|other| other.delimiter == first.delimiter)
+            {
+                chosen = *first;
+                let file = self.stream.name.clone();
+                report.note(ReadingNote::OtherDialect { file, dialect: chosen });
+            }
+            self.begin_again(chosen);
+            report.blank_lines = blank_lines;
+            self.read_columns(wanted, options, report)?;
+        }
+        self.stream.forget();
+        wanted.check(&self.positions, &place, || match options.header {
+            true => self.fields.iter().collect(),
+            false => (1..=self.width).map(|number| number.to_string()).collect::<NameList>(),
+        })?;
+        if options.header && self.width > 1 {
+            self.header = Some(self.fields.clone());
+        }
+        Ok(chosen)
+    }
+
+    fn begin_again(&mut self, dialect: Dialect) {
+        self.stream.rewind(1);
+        self.cutter = Cutter::of(dialect);
+    }
+
+    fn missing(&self, wanted: &WantedColumns) -> bool {
+        wanted.missing(|column| self.positions[column].is_some()).is_some()
+    }
+
+    fn read_columns(
+        &mut self,
+        wanted: &WantedColumns,
+        options: &ReadOptions,
+        report: &mut ReadReport,
+    ) -> Result<Place, TrainingError> {
+        let Some(line) = self.next_record(report)? else {
+            return Err(TrainingError::EmptyFile { file: self.stream.name.clone() });
+        };
+        let place = self.stream.place(line);
+        self.width = self.fields.len();
+        if options.header {
+            self.positions = wanted.positions_by_name(&self.fields, &place)?;
+        } else {
+            self.positions = wanted.positions_by_number(self.width, &place)?;
+            self.first_row = Some(line);
+        }
+        Ok(place)
     }
 
     /// Moves to the next row. The line it begins on, or `None` at the end.
@@ -304,19 +318,35 @@ impl Table {
             };
             let Some(line) = line else {
                 if self.rows == 0 {
-                    return Err(TrainingError::HeaderOnly { file: self.stream.name.clone() });
+                    let file = self.stream.name.clone();
+                    return Err(match self.skips_blank_lines {
+                        true => TrainingError::HeaderOnly { file },
+                        false => TrainingError::EmptyFile { file },
+                    });
+                }
+                if let Some((rows, line)) = self.signs.as_ref().and_then(QuoteSigns::found) {
+                    report.note(ReadingNote::LooksQuoted { place: self.stream.place(line), rows });
                 }
                 return Ok(None);
             };
-            self.rows += 1;
             let (place, found) = (self.stream.place(line), self.fields.len());
+            if self.header.as_ref().is_some_and(|header| self.fields.repeats(header)) {
+                report.repeated_headers.add(place);
+                continue;
+            }
+            self.rows += 1;
             if found == self.width {
+                if let Some(signs) = &mut self.signs {
+                    signs.see(&self.fields, line);
+                }
                 return Ok(Some(line));
             }
             match self.ragged_rows {
                 RaggedRows::Drop => report.ragged_rows.add(place),
                 RaggedRows::Refuse => {
-                    return Err(TrainingError::RaggedRow { place, expected: self.width, found });
+                    let open_quote = self.signs.is_some() && has_open_quote(&self.fields);
+                    let expected = self.width;
+                    return Err(TrainingError::RaggedRow { place, expected, found, open_quote });
                 }
             }
         }
@@ -327,9 +357,24 @@ impl Table {
         self.fields.get((*self.positions.get(wanted)?)?)
     }
 
+    /// The current row's field at this position.
+    pub(crate) fn field(&self, position: usize) -> Option<&str> {
+        self.fields.get(position)
+    }
+
+    pub(crate) fn file(&self) -> Arc<str> {
+        self.stream.name.clone()
+    }
+
+    /// Whether the next row can be had without waiting for the input.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        let Table { stream, cutter, first_row, .. } = self;
+        first_row.is_some() || stream.is_ready(|text| cutter.has_record(text))
+    }
+
     fn next_record(&mut self, report: &mut ReadReport) -> Result<Option<u64>, TrainingError> {
         loop {
-            let line = self.cutter.next(&mut self.stream, &mut self.fields)?;
+            let line = self.cut_record(report)?;
             match line {
                 Some(line) if self.skips_blank_lines && self.fields.is_blank() => {
                     report.blank_lines.add(self.stream.place(line));
@@ -337,5 +382,43 @@ impl Table {
                 line => return Ok(line),
             }
         }
+    }
+
+    /// Cuts the next record. Where quotes do not add up in it, and a backslash stands before one, it
+    /// is cut once more with backslashes as escapes, and so are the records after it if that fits.
+    fn cut_record(&mut self, report: &mut ReadReport) -> Result<Option<u64>, TrainingError> {
+        let begins = self.stream.line;
+        if self.backslash_trials == 0 {
+            return self.cutter.next(&mut self.stream, &mut self.fields);
+        }
+        self.stream.remember();
+        let record = self.cutter.next(&mut self.stream, &mut self.fields);
+        let fits = |record: &Result<Option<u64>, TrainingError>, fields: &Fields| {
+            matches!(record, Ok(Some(_))) && !fields.text_after_quote && fields.len() == self.width
+        };
+        let input_failed = matches!(&record, Err(error) if error.is_of_input());
+        if !self.fields.backslash_before_quote || fits(&record, &self.fields) || input_failed {
+            return record;
+        }
+        let Cutter::Quoted(cutter) = &mut self.cutter else { return record };
+        self.stream.rewind(begins);
+        self.fields.clear();
+        let record = cutter.with_backslash().next(&mut self.stream, &mut self.fields);
+        if fits(&record, &self.fields) {
+            *cutter = cutter.with_backslash();
+            self.backslash_trials = 0;
+            self.stream.forget();
+            report.note(ReadingNote::Backslashes { place: self.stream.place(begins) });
+            return record;
+        }
+        if matches!(&record, Err(error) if error.is_of_input()) {
+            return record;
+        }
+        self.backslash_trials -= 1;
+        self.stream.rewind(begins);
+        if self.backslash_trials == 0 {
+            self.stream.forget();
+        }
+        self.cutter.next(&mut self.stream, &mut self.fields)
     }
 }

@@ -4,16 +4,19 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::sync::Arc;
 
-use super::columns::{Column, Columns};
-use super::delimited::Table;
+use super::columns::{Column, Columns, JoinedText, WantedColumns};
+use super::delimited::{Fields, Table};
+use super::fasttext::{self, FastText};
 use super::format::{ReadOptions, RowFormat};
 use super::input::{Input, OpenInput, decompressed};
-use super::json_lines::{ColumnValue, JsonLines};
+use super::json_lines::JsonLines;
+use super::json_value::ColumnValue;
 use super::label::LabelValue;
-use super::report::ReadReport;
+use super::label_files::{Source, SourceFormat, WholeText, lines_of_label, of_folder};
+use super::report::{ReadReport, ReadingNote};
 use super::text_stream::TextStream;
 use crate::TrainingError;
-use crate::error::Place;
+use crate::error::{NameList, Place};
 
 /// One row.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,68 +36,146 @@ pub struct Example {
 /// Which of the wanted columns is which part of an example.
 #[derive(Debug)]
 struct Parts {
-    wanted: Vec<Column>,
+    wanted: WantedColumns,
+    text: JoinedText,
     text_prefix: Option<usize>,
-    pair: Option<usize>,
+    pair: Option<JoinedText>,
     label: Option<usize>,
     index: Option<usize>,
+    separator: String,
 }
-
-/// The text is the first wanted column.
-const TEXT: usize = 0;
 
 impl Parts {
     fn new(columns: &Columns) -> Parts {
-        let mut wanted = vec![Column::required(&columns.text)];
-        let mut want = |column: Option<Column>| {
-            column.map(|column| {
-                wanted.push(column);
-                wanted.len() - 1
-            })
-        };
-        let text_prefix = want(columns.text_prefix.as_ref().map(Column::required));
-        let pair = want(columns.pair.clone());
-        let label = want(columns.label.clone());
-        let index = want(columns.index.clone());
-        Parts { wanted, text_prefix, pair, label, index }
+        let mut wanted = WantedColumns::default();
+        let text = wanted.want_text(Column::required(&columns.text));
+        let text_prefix = columns.text_prefix.as_ref().map(Column::required);
+        let text_prefix = text_prefix.map(|column| wanted.want(column));
+        let pair = columns.pair.clone().map(|column| wanted.want_text(column));
+        let label = columns.label.clone().map(|column| wanted.want(column));
+        let index = columns.index.clone().map(|column| wanted.want(column));
+        let separator = columns.text_separator.clone();
+        Parts { wanted, text, text_prefix, pair, label, index, separator }
     }
 }
 
 enum Records {
     Table(Table),
     JsonLines(JsonLines),
+    FastText(FastText),
+    /// Rows that all have the label that their file or folder is named after.
+    Labelled {
+        rows: LabelledRecords,
+        text: Option<usize>,
+        label: Option<(usize, Arc<str>)>,
+    },
 }
+
+enum LabelledRecords {
+    Lines(Table),
+    Whole(WholeText),
+}
+
+/// The columns of rows whose file is named after their label.
+const LABELLED_COLUMNS: [&str; 2] = ["text", "label"];
 
 impl Records {
     fn open(
-        name: Arc<str>,
-        input: OpenInput,
-        format: RowFormat,
-        wanted: &[Column],
+        mut stream: TextStream,
+        format: &SourceFormat,
+        wanted: &WantedColumns,
         options: &ReadOptions,
         report: &mut ReadReport,
     ) -> Result<Records, TrainingError> {
-        let stream = TextStream::new(name, input, options.encoding, options.record_limit);
-        Ok(match format {
-            RowFormat::JsonLines => Records::JsonLines(JsonLines::new(stream, wanted)),
-            _ => Records::Table(Table::open(stream, format, wanted, options, report)?),
-        })
+        let (rows, label) = match format {
+            SourceFormat::Rows(RowFormat::JsonLines) => {
+                return Ok(Records::JsonLines(JsonLines::open(stream, wanted)?));
+            }
+            SourceFormat::Rows(RowFormat::FastText) => {
+                return Ok(Records::FastText(FastText::open(stream, wanted)?));
+            }
+            // Lines that nobody called so may be labelled ones.
+            SourceFormat::Rows(RowFormat::Lines) if options.format.is_none() => {
+                if fasttext::begins(&mut stream)? {
+                    report.note(ReadingNote::FastText { file: stream.name.clone() });
+                    return Ok(Records::FastText(FastText::open(stream, wanted)?));
+                }
+                let format = RowFormat::Lines;
+                return Table::open(stream, format, wanted, options, report).map(Records::Table);
+            }
+            SourceFormat::Rows(format) => {
+                return Table::open(stream, *format, wanted, options, report).map(Records::Table);
+            }
+            SourceFormat::LinesOf(label) => {
+                let lines = WantedColumns::default();
+                let table = Table::open(stream, RowFormat::Lines, &lines, options, report)?;
+                (LabelledRecords::Lines(table), label.clone())
+            }
+            SourceFormat::WholeOf(label) => {
+                (LabelledRecords::Whole(WholeText::new(stream)), label.clone())
+            }
+        };
+        Records::labelled(rows, label, wanted)
+    }
+
+    fn labelled(
+        rows: LabelledRecords,
+        label: Arc<str>,
+        wanted: &WantedColumns,
+    ) -> Result<Records, TrainingError> {
+        let file = match &rows {
+            LabelledRecords::Lines(table) => table.file(),
+            LabelledRecords::Whole(text) => text.file(),
+        };
+        let header = Fields::several(&LABELLED_COLUMNS);
+        let place = Place { file, line: 0 };
+        let positions = wanted.positions_by_name(&header, &place)?;
+        wanted.check(&positions, &place, || NameList::from_iter(LABELLED_COLUMNS))?;
+        let at = |position| positions.iter().position(|found| *found == Some(position));
+        Ok(Records::Labelled { rows, text: at(0), label: at(1).map(|column| (column, label)) })
     }
 
     fn next(&mut self, report: &mut ReadReport) -> Result<Option<u64>, TrainingError> {
         match self {
             Records::Table(table) => table.next(report),
             Records::JsonLines(lines) => lines.next(report),
+            Records::FastText(lines) => lines.next(report),
+            Records::Labelled { rows: LabelledRecords::Lines(table), .. } => table.next(report),
+            Records::Labelled { rows: LabelledRecords::Whole(text), .. } => text.next(),
         }
     }
 
     fn take(&mut self, column: usize) -> ColumnValue {
+        let one = |text: Option<&str>| match text {
+            Some(value) => ColumnValue::One(value.to_string()),
+            None => ColumnValue::Missing,
+        };
         match self {
             Records::JsonLines(lines) => lines.take_value(column),
-            Records::Table(table) => match table.value(column) {
-                Some(value) => ColumnValue::One(value.to_string()),
-                None => ColumnValue::Missing,
-            },
+            Records::FastText(lines) => lines.value(column),
+            Records::Table(table) => one(table.value(column)),
+            Records::Labelled { label: Some((at, label)), .. } if *at == column => one(Some(label)),
+            Records::Labelled { text, .. } if *text != Some(column) => ColumnValue::Missing,
+            Records::Labelled { rows: LabelledRecords::Lines(table), .. } => one(table.field(0)),
+            Records::Labelled { rows: LabelledRecords::Whole(text), .. } => one(Some(text.text())),
+        }
+    }
+
+    fn is_ready(&mut self) -> bool {
+        match self {
+            Records::Table(table) => table.is_ready(),
+            Records::JsonLines(lines) => lines.is_ready(),
+            Records::FastText(lines) => lines.is_ready(),
+            Records::Labelled { rows: LabelledRecords::Lines(table), .. } => table.is_ready(),
+            Records::Labelled { rows: LabelledRecords::Whole(_), .. } => true,
+        }
+    }
+
+    /// The columns of the first row, for messages.
+    fn first_columns(&self) -> NameList {
+        match self {
+            Records::JsonLines(lines) => lines.first_keys(),
+            _ => NameList::default(),
         }
     }
 }
@@ -103,7 +184,7 @@ impl Records {
 ///
 /// It holds one record and never the file. After an error it is at its end.
 pub struct ExampleReader {
-    inputs: VecDeque<Input>,
+    sources: VecDeque<Source>,
     current: Option<(Arc<str>, Records)>,
     parts: Parts,
     options: ReadOptions,
@@ -124,21 +205,16 @@ impl ExampleReader {
         if inputs.is_empty() {
             return Err(TrainingError::NoInputs);
         }
+        let mut reader = ExampleReader::without_inputs(columns, options);
         for input in inputs {
-            options.format_of(input)?;
+            reader.add(input)?;
         }
-        let mut reader = ExampleReader {
-            inputs: inputs.iter().cloned().collect(),
-            current: None,
-            parts: Parts::new(columns),
-            options: options.clone(),
-            report: ReadReport::default(),
-        };
         reader.open_next()?;
         Ok(reader)
     }
 
-    /// Reads from any source of bytes, which messages call `name`. Gzip is seen through here too.
+    /// Reads from any source of bytes, which messages call `name`. Compression is seen through here
+    /// too.
     ///
     /// # Errors
     /// What is wrong with its beginning.
@@ -150,18 +226,34 @@ impl ExampleReader {
         options: &ReadOptions,
     ) -> Result<ExampleReader, TrainingError> {
         let name: Arc<str> = name.into();
-        let input = decompressed(&name, reader)?;
-        let parts = Parts::new(columns);
-        let mut report = ReadReport::default();
-        let records =
-            Records::open(name.clone(), input, format, &parts.wanted, options, &mut report)?;
-        Ok(ExampleReader {
-            inputs: VecDeque::new(),
-            current: Some((name, records)),
-            parts,
+        let input = decompressed(&name, reader, None)?;
+        ExampleReader::from_input(name, input, format, columns, options)
+    }
+
+    pub(super) fn from_input(
+        name: Arc<str>,
+        input: OpenInput,
+        format: RowFormat,
+        columns: &Columns,
+        options: &ReadOptions,
+    ) -> Result<ExampleReader, TrainingError> {
+        let format = match format {
+            RowFormat::LabelFiles => SourceFormat::LinesOf(name.clone()),
+            format => SourceFormat::Rows(format),
+        };
+        let mut reader = ExampleReader::without_inputs(columns, options);
+        reader.begin(name, input, &format)?;
+        Ok(reader)
+    }
+
+    fn without_inputs(columns: &Columns, options: &ReadOptions) -> ExampleReader {
+        ExampleReader {
+            sources: VecDeque::new(),
+            current: None,
+            parts: Parts::new(columns),
             options: options.clone(),
-            report,
-        })
+            report: ReadReport::default(),
+        }
     }
 
     /// What was read and what was left out so far.
@@ -169,16 +261,49 @@ impl ExampleReader {
         &self.report
     }
 
+    /// Whether the next row, the end or an error can be had without waiting for whoever writes the
+    /// input: always so of regular files. Of a pipe, half a row is not enough, and of a compressed one
+    /// only what is decompressed counts.
+    pub fn next_is_ready(&mut self) -> bool {
+        self.current.as_mut().is_none_or(|(_, records)| records.is_ready())
+    }
+
+    /// Adds the files that an input stands for.
+    fn add(&mut self, input: &Input) -> Result<(), TrainingError> {
+        if let Input::File(folder) = input
+            && input.is_folder()
+        {
+            if !matches!(self.options.format, None | Some(RowFormat::LabelFiles)) {
+                return Err(TrainingError::IsFolder { file: input.name() });
+            }
+            self.sources.extend(of_folder(folder, &mut self.report)?);
+            return Ok(());
+        }
+        self.sources.push_back(match self.options.format_of(input)? {
+            RowFormat::LabelFiles => lines_of_label(input)?,
+            format => Source { input: input.clone(), format: SourceFormat::Rows(format) },
+        });
+        Ok(())
+    }
+
     fn open_next(&mut self) -> Result<bool, TrainingError> {
-        let Some(input) = self.inputs.pop_front() else { return Ok(false) };
-        let format = self.options.format_of(&input)?;
-        let name = input.name();
-        let (options, report) = (&self.options, &mut self.report);
-        let opened = input.open()?;
-        let records =
-            Records::open(name.clone(), opened, format, &self.parts.wanted, options, report)?;
-        self.current = Some((name, records));
+        let Some(source) = self.sources.pop_front() else { return Ok(false) };
+        let opened = source.input.open()?;
+        self.begin(source.input.name(), opened, &source.format)?;
         Ok(true)
+    }
+
+    fn begin(
+        &mut self,
+        name: Arc<str>,
+        input: OpenInput,
+        format: &SourceFormat,
+    ) -> Result<(), TrainingError> {
+        let (options, wanted) = (&self.options, &self.parts.wanted);
+        let stream = TextStream::new(name.clone(), input, options.encoding, options.record_limit);
+        let records = Records::open(stream, format, wanted, options, &mut self.report)?;
+        self.current = Some((name, records));
+        Ok(())
     }
 
     fn next_example(&mut self) -> Result<Option<Example>, TrainingError> {
@@ -210,33 +335,77 @@ impl Iterator for ExampleReader {
         let next = self.next_example();
         if next.is_err() {
             self.current = None;
-            self.inputs.clear();
+            self.sources.clear();
         }
         next.transpose()
     }
 }
 
+/// Takes the values of a row's columns.
+struct Row<'a> {
+    records: &'a mut Records,
+    wanted: &'a WantedColumns,
+    place: &'a Place,
+}
+
+impl Row<'_> {
+    fn text_of(&mut self, column: usize) -> Result<Option<String>, TrainingError> {
+        match self.records.take(column) {
+            ColumnValue::One(text) => Ok(Some(text)),
+            ColumnValue::Missing if self.wanted.columns[column].optional => Ok(None),
+            ColumnValue::Missing => Err(self.missing(column)),
+            ColumnValue::List(_) | ColumnValue::Nested => {
+                Err(nested(self.place, &self.wanted.columns[column]))
+            }
+        }
+    }
+
+    /// The text of a column, or of several joined where there is none of their joint name.
+    fn joined(
+        &mut self,
+        text: &JoinedText,
+        separator: &str,
+    ) -> Result<Option<String>, TrainingError> {
+        let whole = self.text_of(text.whole)?;
+        if whole.is_some() || text.parts.is_empty() {
+            return Ok(whole);
+        }
+        let mut joined = String::new();
+        for &part in &text.parts {
+            match self.text_of(part)? {
+                None if text.optional => return Ok(None),
+                None => return Err(self.missing(part)),
+                Some(part) if part.is_empty() => {}
+                Some(part) => {
+                    joined += if joined.is_empty() { "" } else { separator };
+                    joined += &part;
+                }
+            }
+        }
+        Ok(Some(joined))
+    }
+
+    fn missing(&self, column: usize) -> TrainingError {
+        TrainingError::MissingValue {
+            place: self.place.clone(),
+            column: self.wanted.columns[column].name.clone(),
+            available: self.records.first_columns(),
+        }
+    }
+}
+
 fn assemble(records: &mut Records, parts: &Parts, place: Place) -> Result<Example, TrainingError> {
-    let mut text_of = |column: usize| match records.take(column) {
-        ColumnValue::One(text) => Ok(Some(text)),
-        ColumnValue::Missing if parts.wanted[column].optional => Ok(None),
-        ColumnValue::Missing => Err(TrainingError::MissingValue {
-            place: place.clone(),
-            column: parts.wanted[column].name.clone(),
-            available: match records {
-                Records::JsonLines(lines) => lines.first_keys(),
-                Records::Table(_) => Default::default(),
-            },
-        }),
-        ColumnValue::List(_) | ColumnValue::Nested => Err(nested(&place, &parts.wanted[column])),
-    };
-    let mut text = text_of(TEXT)?.unwrap_or_default();
+    let mut row = Row { records, wanted: &parts.wanted, place: &place };
+    let mut text = row.joined(&parts.text, &parts.separator)?.unwrap_or_default();
     if let Some(column) = parts.text_prefix {
-        let prefix = text_of(column)?.unwrap_or_default();
+        let prefix = row.text_of(column)?.unwrap_or_default();
         text = format!("{prefix}: {text}");
     }
-    let pair = parts.pair.map(&mut text_of).transpose()?.flatten();
-    let index = parts.index.map(&mut text_of).transpose()?.flatten();
+    let pair = match &parts.pair {
+        Some(pair) => row.joined(pair, &parts.separator)?,
+        None => None,
+    };
+    let index = parts.index.map(|column| row.text_of(column)).transpose()?.flatten();
     let label = match parts.label {
         None => None,
         Some(column) => match records.take(column) {
@@ -245,7 +414,7 @@ fn assemble(records: &mut Records, parts: &Parts, place: Place) -> Result<Exampl
             ColumnValue::List(labels) => Some(LabelValue::Several(
                 labels.iter().map(|label| label.trim().to_string()).collect(),
             )),
-            ColumnValue::Nested => return Err(nested(&place, &parts.wanted[column])),
+            ColumnValue::Nested => return Err(nested(&place, &parts.wanted.columns[column])),
         },
     };
     Ok(Example { text, pair, label, index, place })

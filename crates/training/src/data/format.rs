@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
+use super::dialect::{Delimiter, Quoting};
 use super::encoding::TextEncoding;
-use super::input::Input;
+use super::input::{COMPRESSED, Input};
 use crate::TrainingError;
 
 /// The most bytes of text that one record may have unless the caller says otherwise: 16 MiB.
@@ -14,22 +15,39 @@ pub const RECORD_LIMIT: usize = 16 << 20;
 pub enum RowFormat {
     /// One text a line, in a column called `text`; an empty line is an empty text.
     Lines,
-    /// Columns between tabs, in GLUE's manner: a quote is a character like any other, and a tab or a
-    /// line feed inside a text is impossible.
+    /// Columns between tabs, in GLUE's manner: unless [`ReadOptions::quoting`] says otherwise, a quote
+    /// is a character like any other, and a tab or a line end inside a text is impossible.
     Tsv,
     /// Columns between commas; a field in double quotes may hold commas, line ends and doubled
-    /// quotes. Records end with LF, CRLF or CR.
+    /// quotes.
     Csv,
-    /// One JSON object a line; its keys are the columns.
+    /// One JSON object a line, or a list of objects; its keys are the columns.
     JsonLines,
+    /// One text a line, with its labels among its words: `__label__spam`. The columns are `text` and
+    /// `label`.
+    FastText,
+    /// A file or a folder for each label, named after it: each line of such a file, and each file of
+    /// such a folder, is a text. The columns are `text` and `label`.
+    LabelFiles,
 }
 
 impl RowFormat {
-    /// The format that a file's ending tells, before which `.gz` is looked past.
+    /// All formats.
+    pub const ALL: [RowFormat; 6] = [
+        RowFormat::Lines,
+        RowFormat::Tsv,
+        RowFormat::Csv,
+        RowFormat::JsonLines,
+        RowFormat::FastText,
+        RowFormat::LabelFiles,
+    ];
+
+    /// The format that a file's ending tells, before which the endings of compressed files are looked
+    /// past.
     pub fn from_file_name(name: &str) -> Option<RowFormat> {
         let name = name.to_ascii_lowercase();
-        let name = name.strip_suffix(".gz").unwrap_or(&name);
-        match name.rsplit_once('.')?.1 {
+        let plain = COMPRESSED.iter().find_map(|ending| name.strip_suffix(ending));
+        match plain.unwrap_or(&name).rsplit_once('.')?.1 {
             "txt" => Some(RowFormat::Lines),
             "tsv" | "tab" => Some(RowFormat::Tsv),
             "csv" => Some(RowFormat::Csv),
@@ -45,7 +63,13 @@ impl RowFormat {
             RowFormat::Tsv => "tsv",
             RowFormat::Csv => "csv",
             RowFormat::JsonLines => "jsonl",
+            RowFormat::FastText => "fasttext",
+            RowFormat::LabelFiles => "label-files",
         }
+    }
+
+    fn is_table(self) -> bool {
+        matches!(self, RowFormat::Tsv | RowFormat::Csv)
     }
 }
 
@@ -53,10 +77,11 @@ impl FromStr for RowFormat {
     type Err = TrainingError;
 
     fn from_str(name: &str) -> Result<RowFormat, TrainingError> {
-        [RowFormat::Lines, RowFormat::Tsv, RowFormat::Csv, RowFormat::JsonLines]
-            .into_iter()
-            .find(|format| format.name() == name)
-            .ok_or_else(|| TrainingError::UnknownFormat { name: name.to_string() })
+        let known = match name {
+            "json" => Some(RowFormat::JsonLines),
+            name => RowFormat::ALL.into_iter().find(|format| format.name() == name),
+        };
+        known.ok_or_else(|| TrainingError::UnknownFormat { name: name.to_string() })
     }
 }
 
@@ -80,6 +105,11 @@ pub struct ReadOptions {
     pub header: bool,
     /// The encoding.
     pub encoding: TextEncoding,
+    /// What stands between a table's columns; by the format where `None`, or whatever its columns are
+    /// found with. A file whose ending tells no table is read as CSV where this is given.
+    pub delimiter: Option<Delimiter>,
+    /// What quotes mean in a table; by the format where `None`.
+    pub quoting: Option<Quoting>,
     /// What becomes of ragged rows of TSV and CSV.
     pub ragged_rows: RaggedRows,
     /// The most bytes of text one record may have. It bounds the reader's memory.
@@ -92,6 +122,8 @@ impl Default for ReadOptions {
             format: None,
             header: true,
             encoding: TextEncoding::UTF8,
+            delimiter: None,
+            quoting: None,
             ragged_rows: RaggedRows::Refuse,
             record_limit: RECORD_LIMIT,
         }
@@ -102,13 +134,26 @@ impl ReadOptions {
     /// The format `input` is to be read in.
     ///
     /// # Errors
-    /// [`TrainingError::FormatUnclear`] where neither the options nor the ending tell it.
+    /// [`TrainingError::FormatUnclear`] where neither the options nor the ending tell it,
+    /// [`TrainingError::NoTable`] where a delimiter is given for what is no table.
     pub fn format_of(&self, input: &Input) -> Result<RowFormat, TrainingError> {
         let told = match input {
             Input::StandardInput => Some(RowFormat::Lines),
             Input::File(path) => RowFormat::from_file_name(&path.to_string_lossy()),
         };
-        self.format.or(told).ok_or_else(|| TrainingError::FormatUnclear { file: input.name() })
+        let as_table = self.delimiter.is_some() || self.quoting.is_some();
+        match (self.format, told) {
+            (Some(format), _) if as_table && !format.is_table() => {
+                Err(TrainingError::NoTable { file: input.name(), format: format.name() })
+            }
+            (Some(format), _) => Ok(format),
+            (None, Some(RowFormat::Lines) | None) if as_table => Ok(RowFormat::Csv),
+            (None, Some(format)) if as_table && !format.is_table() => {
+                Err(TrainingError::NoTable { file: input.name(), format: format.name() })
+            }
+            (None, Some(format)) => Ok(format),
+            (None, None) => Err(TrainingError::FormatUnclear { file: input.name() }),
+        }
     }
 }
 
@@ -125,6 +170,8 @@ mod tests {
             ("a.csv.gz", Some(RowFormat::Csv)),
             ("a.JSONL.GZ", Some(RowFormat::JsonLines)),
             ("a.json", Some(RowFormat::JsonLines)),
+            ("a.tsv.zst", Some(RowFormat::Tsv)),
+            ("a.txt.zstd", Some(RowFormat::Lines)),
             ("a.txt", Some(RowFormat::Lines)),
             ("tsv", None),
             ("a.gz", None),
@@ -146,6 +193,30 @@ mod tests {
         let error = options(None).format_of(&file("data")).unwrap_err().to_string();
         assert!(error.starts_with("data: the format is not clear"), "{error}");
         assert!("xml".parse::<RowFormat>().is_err());
-        assert_eq!("jsonl".parse::<RowFormat>().unwrap(), RowFormat::JsonLines);
+        for format in RowFormat::ALL {
+            assert_eq!(format.name().parse::<RowFormat>().unwrap(), format);
+        }
+        assert_eq!("json".parse::<RowFormat>().unwrap(), RowFormat::JsonLines);
+    }
+
+    #[test]
+    fn a_delimiter_makes_a_table_of_what_may_be_one() {
+        let format = |format, name: &str| {
+            let delimiter = Some(Delimiter::TAB);
+            let options = ReadOptions { format, delimiter, ..ReadOptions::default() };
+            let input = match name {
+                "-" => Input::StandardInput,
+                name => Input::File(name.into()),
+            };
+            options.format_of(&input).map_err(|error| error.to_string())
+        };
+        for name in ["a.txt", "a.data", "-", "a.csv"] {
+            assert_eq!(format(None, name), Ok(RowFormat::Csv), "{name}");
+        }
+        assert_eq!(format(None, "a.tsv"), Ok(RowFormat::Tsv));
+        for (forced, name) in [(None, "a.jsonl"), (Some(RowFormat::Lines), "a.csv")] {
+            let error = format(forced, name).unwrap_err();
+            assert!(error.contains("no table"), "{name}: {error}");
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Where rows come from: files, several files by pattern, standard input; compressed or not.
 //!
-//! Compression is seen from the first two bytes and not from the name, so that it works through a
-//! pipe as well; no text in any encoding we read begins with gzip's signature. A file that is called
-//! `.gz` and is not compressed is an error, since it is more likely a failed download than a choice.
+//! What a file is shows in its first bytes and not in its name, so that compression is seen through a
+//! pipe as well: gzip and Zstandard are read, and whatever is no text is refused by name. A file that
+//! is called `.gz` and is not compressed is an error, since it is more likely a failed download than a
+//! choice.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -13,16 +14,26 @@ use std::sync::Arc;
 
 use flate2::read::MultiGzDecoder;
 
+use super::compression::ZstdReader;
+use super::file_kind::FileKind;
+use super::pipe::{PipeState, read_in_thread};
 use crate::TrainingError;
 
-const GZIP_SIGNATURE: [u8; 2] = [0x1f, 0x8b];
+/// Endings of compressed files, which stand behind the ending that tells the format.
+pub(super) const COMPRESSED: [&str; 3] = [".gz", ".zst", ".zstd"];
+
+/// How many bytes of a file are looked at to tell what it is.
+const START: usize = 4096;
+
+/// How deep compressed files are looked into: `rows.tar.gz` is a tar archive in gzip.
+const DEPTH: usize = 2;
 
 /// One source of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Input {
     /// Standard input, `-` on the command line.
     StandardInput,
-    /// A file.
+    /// A file, or a folder with a file or a folder for each label.
     File(PathBuf),
 }
 
@@ -30,16 +41,18 @@ pub enum Input {
 pub(crate) struct OpenInput {
     pub(crate) reader: Box<dyn Read + Send>,
     pub(crate) compressed: bool,
+    /// Tells whether a read would wait; `None` where it never does, as of a regular file.
+    pub(crate) pipe: Option<PipeState>,
 }
 
 impl Input {
-    /// The inputs that `names` stand for, in their order: `-`, files, and patterns with `*`, `?` and
-    /// `[…]` (but not `**`), whose matches are sorted. A file that exists is taken literally, whatever characters
-    /// its name has.
+    /// The inputs that `names` stand for, in their order: `-`, files, folders, and patterns with `*`,
+    /// `?` and `[…]` (but not `**`), whose matches are sorted and leave folders out. A file that
+    /// exists is taken literally, whatever characters its name has.
     ///
     /// # Errors
-    /// A file that is not there, a folder, a pattern that matches no file, an input named twice, no
-    /// names at all.
+    /// A file that is not there, a pattern that matches no file, an input named twice, no names at
+    /// all.
     pub fn resolve<S: AsRef<OsStr>>(names: &[S]) -> Result<Vec<Input>, TrainingError> {
         let mut inputs = Vec::new();
         for name in names {
@@ -58,7 +71,10 @@ impl Input {
         }
         let mut seen = HashSet::new();
         for input in &inputs {
-            input.check()?;
+            if let Input::File(path) = input {
+                fs::metadata(path)
+                    .map_err(|source| TrainingError::Read { file: input.name(), source })?;
+            }
             if !seen.insert(input) {
                 return Err(TrainingError::InputTwice { file: input.name() });
             }
@@ -74,27 +90,47 @@ impl Input {
         }
     }
 
-    fn check(&self) -> Result<(), TrainingError> {
-        let Input::File(path) = self else { return Ok(()) };
-        let metadata = fs::metadata(path)
-            .map_err(|source| TrainingError::Read { file: self.name(), source })?;
-        if metadata.is_dir() {
-            return Err(TrainingError::IsFolder { file: self.name() });
-        }
-        Ok(())
+    pub(crate) fn is_folder(&self) -> bool {
+        matches!(self, Input::File(path) if path.is_dir())
     }
 
     pub(crate) fn open(&self) -> Result<OpenInput, TrainingError> {
-        self.check()?;
-        let reader: Box<dyn Read + Send> = match self {
-            Input::StandardInput => Box::new(io::stdin()),
-            Input::File(path) => Box::new(
-                File::open(path)
-                    .map_err(|source| TrainingError::Read { file: self.name(), source })?,
-            ),
-        };
-        decompressed(&self.name(), reader)
+        let failed = |source| TrainingError::Read { file: self.name(), source };
+        match self {
+            Input::StandardInput => match regular_standard_input() {
+                Some(file) => decompressed(&self.name(), Box::new(file), None),
+                None => {
+                    let (reader, state) = read_in_thread(io::stdin());
+                    decompressed(&self.name(), Box::new(reader), Some(state))
+                }
+            },
+            Input::File(path) => {
+                let file = File::open(path).map_err(failed)?;
+                let metadata = file.metadata().map_err(failed)?;
+                if metadata.is_dir() {
+                    return Err(TrainingError::IsFolder { file: self.name() });
+                }
+                if metadata.is_file() {
+                    return decompressed(&self.name(), Box::new(file), None);
+                }
+                let (reader, state) = read_in_thread(file);
+                decompressed(&self.name(), Box::new(reader), Some(state))
+            }
+        }
     }
+}
+
+/// Standard input where a file was redirected to it: nothing ever waits for that.
+#[cfg(unix)]
+fn regular_standard_input() -> Option<File> {
+    use std::os::fd::AsFd;
+    let file = File::from(io::stdin().as_fd().try_clone_to_owned().ok()?);
+    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
+}
+
+#[cfg(not(unix))]
+fn regular_standard_input() -> Option<File> {
+    None
 }
 
 fn matches_of(pattern: &str) -> Result<Vec<Input>, TrainingError> {
@@ -121,30 +157,91 @@ fn matches_of(pattern: &str) -> Result<Vec<Input>, TrainingError> {
     Ok(found.into_iter().map(Input::File).collect())
 }
 
-/// `reader`'s bytes, decompressed where they begin with gzip's signature.
+/// `reader`'s bytes, decompressed where they begin as a compressed file does.
+///
+/// # Errors
+/// A file that is no text, by its first bytes.
 pub(crate) fn decompressed(
     name: &Arc<str>,
-    mut reader: Box<dyn Read + Send>,
+    reader: Box<dyn Read + Send>,
+    pipe: Option<PipeState>,
 ) -> Result<OpenInput, TrainingError> {
-    let mut start = [0; GZIP_SIGNATURE.len()];
+    let mut input = OpenInput { reader, compressed: false, pipe };
+    for depth in 0.. {
+        let (start, kind) = start_of(name, &mut input)?;
+        let named = COMPRESSED.iter().any(|ending| name.ends_with(ending));
+        if depth == 0 && !start.is_empty() && named && kind == FileKind::Text {
+            let reason = "not a compressed file, as its name says";
+            let source = io::Error::new(io::ErrorKind::InvalidData, reason);
+            return Err(TrainingError::BadCompression { file: name.clone(), source });
+        }
+        let whole = io::Cursor::new(start).chain(input.reader);
+        input.reader = match kind {
+            FileKind::Text => Box::new(whole),
+            FileKind::Other(kind) => {
+                let (what, way_out) = (kind.name(), kind.way_out(name));
+                let (file, inside) = (name.clone(), depth > 0);
+                return Err(TrainingError::NotText { file, inside, what, way_out });
+            }
+            _ if depth == DEPTH => {
+                return Err(TrainingError::CompressedTooOften { file: name.clone() });
+            }
+            FileKind::Gzip => Box::new(MultiGzDecoder::new(whole)),
+            FileKind::Zstd => Box::new(ZstdReader::new(whole)),
+        };
+        if kind == FileKind::Text {
+            break;
+        }
+        input.compressed = true;
+    }
+    Ok(input)
+}
+
+/// The first bytes of an input and what they say it is. More than one read is made only where the
+/// first leaves it open, so that a line that came through a pipe is not held back.
+fn start_of(name: &Arc<str>, input: &mut OpenInput) -> Result<(Vec<u8>, FileKind), TrainingError> {
+    let mut start = vec![0; START];
     let mut filled = 0;
-    while filled < start.len() {
-        match reader.read(&mut start[filled..]) {
-            Ok(0) => break,
+    loop {
+        match input.reader.read(&mut start[filled..]) {
+            Ok(0) => {
+                start.truncate(filled);
+                let kind = FileKind::of(&start).unwrap_or(FileKind::Text);
+                return Ok((start, kind));
+            }
             Ok(read) => filled += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => return Err(TrainingError::Read { file: name.clone(), source }),
+            Err(source) => return Err(input.read_error(name, source)),
+        }
+        if let Some(kind) = FileKind::of(&start[..filled]) {
+            // An archive's first file tells more.
+            if matches!(kind, FileKind::Other(_)) && filled < START {
+                continue;
+            }
+            start.truncate(filled);
+            return Ok((start, kind));
         }
     }
-    let compressed = start == GZIP_SIGNATURE;
-    if !compressed && filled > 0 && name.ends_with(".gz") {
-        let source = io::Error::new(io::ErrorKind::InvalidData, "not a gzip file");
-        return Err(TrainingError::BadGzip { file: name.clone(), source });
+}
+
+impl OpenInput {
+    /// What a failed read says.
+    pub(crate) fn read_error(&self, name: &Arc<str>, source: io::Error) -> TrainingError {
+        let file = name.clone();
+        match self.compressed {
+            true => TrainingError::BadCompression { file, source },
+            false => TrainingError::Read { file, source },
+        }
     }
-    let whole = io::Cursor::new(start).take(filled as u64).chain(reader);
-    let reader: Box<dyn Read + Send> =
-        if compressed { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
-    Ok(OpenInput { reader, compressed })
+}
+
+/// A file's name in a command for a shell, or a word for it where the name would need quoting.
+pub(super) fn shell_name(file: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    match !file.is_empty() && !file.starts_with('-') && file.chars().all(plain) {
+        true => file.to_owned(),
+        false => "FILE".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -178,11 +275,10 @@ mod tests {
             assert_eq!(resolve(names).unwrap(), expected, "{names:?}");
         }
 
-        let failures: [(&[&str], &str); 7] = [
+        let failures: [(&[&str], &str); 6] = [
             (&[], "no input file"),
             (&["none.tsv"], "none.tsv: "),
             (&["none*.tsv"], "no file matches"),
-            (&["folder.tsv"], "is a folder"),
             (&["a.tsv", "*.tsv"], "a.tsv is named twice"),
             (&["-", "-"], "standard input is named twice"),
             (&["a***.tsv"], "is not valid"),

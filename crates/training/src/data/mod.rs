@@ -1,9 +1,10 @@
 //! Rows of text from the files people have.
 //!
-//! Bytes become rows in four steps, one file each: an [`Input`] is opened and decompressed
-//! (`input`), decoded (`encoding`, `text_stream`), cut into records (`delimited` for lines, TSV and
-//! CSV, `json_lines`), and records become [`Example`]s by column name (`columns`, `example`). All of
-//! it streams: [`ExampleReader`] holds one record at a time, so prediction over a huge file needs no
+//! Bytes become rows in four steps: an [`Input`] is opened (`input`, `pipe`), recognised by its first
+//! bytes (`file_kind`) and decompressed (`compression`), decoded (`encoding`, `text_stream`), cut into
+//! records (`delimited` and `quoted` for lines, TSV and CSV in any [`Dialect`], `json_lines`,
+//! `json_list` and `json_value` for JSON, `fasttext`, `label_files`), and records become [`Example`]s
+//! by column name (`columns`, `example`). All of it streams: [`ExampleReader`] holds one record at a time, so prediction over a huge file needs no
 //! more memory than over a small one, and a record is bounded by [`ReadOptions::record_limit`].
 //!
 //! Training reads everything: [`read_examples`], then [`LabelledRows`] pairs the examples with the
@@ -12,14 +13,24 @@
 //! What is left out is never left out silently: a [`ReadReport`] counts it and says where it began.
 
 mod columns;
+mod compression;
 mod delimited;
+mod dialect;
 mod encoding;
 mod example;
+mod fasttext;
+mod file_kind;
 mod format;
 mod input;
 mod json_lines;
+mod json_list;
+mod json_value;
 mod label;
+mod label_files;
 mod labelled;
+mod pipe;
+mod quote_signs;
+mod quoted;
 mod report;
 pub mod split;
 mod text_stream;
@@ -31,11 +42,12 @@ mod labelled_tests;
 mod reading_tests;
 
 pub use columns::{Column, Columns};
+pub use dialect::{Delimiter, Dialect, Quoting};
 pub use encoding::TextEncoding;
 pub use example::{Example, ExampleReader, read_examples};
 pub use format::{RECORD_LIMIT, RaggedRows, ReadOptions, RowFormat};
 pub use input::Input;
 pub use label::{LabelMap, LabelNames, LabelValue};
 pub use labelled::{AnswerKind, AnswerSpace, Answers, LabelReading, LabelledRows};
-pub use report::{ReadReport, Tally};
+pub use report::{ReadReport, ReadingNote, Tally};
 pub use threshold::Threshold;

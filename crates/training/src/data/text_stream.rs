@@ -5,7 +5,7 @@
 //! byte is reported only when everything before it has been read: the line in the error is then the
 //! line on which it stands.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 
 use encoding_rs::{Decoder, DecoderResult};
@@ -23,8 +23,7 @@ pub(crate) struct TextStream {
     pub(crate) line: u64,
     /// The most bytes of text one record may have.
     pub(crate) record_limit: usize,
-    reader: Box<dyn Read + Send>,
-    compressed: bool,
+    input: OpenInput,
     encoding: TextEncoding,
     decoder: Decoder,
     bytes: Box<[u8]>,
@@ -36,6 +35,10 @@ pub(crate) struct TextStream {
     reader_ended: bool,
     text_ended: bool,
     undecodable_at: Option<u64>,
+    /// Whether the last record ended with a CR, of which a line feed that follows is part.
+    after_carriage_return: bool,
+    /// The text consumed since [`TextStream::remember`], to be read once more.
+    remembered: Option<String>,
 }
 
 impl TextStream {
@@ -49,8 +52,7 @@ impl TextStream {
             name,
             line: 1,
             record_limit,
-            reader: input.reader,
-            compressed: input.compressed,
+            input,
             encoding,
             decoder: encoding.decoder(),
             bytes: vec![0; BYTES_READ_AT_ONCE].into(),
@@ -62,23 +64,63 @@ impl TextStream {
             reader_ended: false,
             text_ended: false,
             undecodable_at: None,
+            after_carriage_return: false,
+            remembered: None,
         }
     }
 
     /// The text that was decoded and not yet consumed; empty at the end of the input only.
     pub(crate) fn piece(&mut self) -> Result<&str, TrainingError> {
-        while self.text_used == self.text.len() && !self.text_ended {
-            self.decode_more()?;
+        loop {
+            while self.text_used == self.text.len() && !self.text_ended {
+                self.decode_more()?;
+            }
+            if self.after_carriage_return && self.text[self.text_used..].starts_with('\n') {
+                self.text_used += 1;
+                self.after_carriage_return = false;
+                continue;
+            }
+            self.after_carriage_return = false;
+            return Ok(&self.text[self.text_used..]);
         }
-        Ok(&self.text[self.text_used..])
     }
 
     /// Moves past the first `length` bytes of [`TextStream::piece`].
     pub(crate) fn consume(&mut self, length: usize) {
+        if let Some(remembered) = &mut self.remembered {
+            remembered.push_str(&self.text[self.text_used..][..length]);
+        }
         self.text_used += length;
     }
 
-    /// Reads one line into `line`, without its end (LF or CRLF). False at the end of the input.
+    /// Counts a line that ended with `end`, the last character consumed.
+    pub(crate) fn end_line(&mut self, end: u8) {
+        self.line += 1;
+        self.after_carriage_return = end == b'\r';
+    }
+
+    /// Keeps what is consumed from here on, so that [`TextStream::rewind`] can go back here.
+    pub(crate) fn remember(&mut self) {
+        self.remembered.get_or_insert_default().clear();
+    }
+
+    /// Keeps nothing any more.
+    pub(crate) fn forget(&mut self) {
+        self.remembered = None;
+    }
+
+    /// Goes back to where [`TextStream::remember`] was called, on this line, and remembers again.
+    pub(crate) fn rewind(&mut self, line: u64) {
+        if let Some(remembered) = &mut self.remembered {
+            self.text.replace_range(..self.text_used, remembered);
+            remembered.clear();
+        }
+        self.text_used = 0;
+        self.line = line;
+        self.after_carriage_return = false;
+    }
+
+    /// Reads one line into `line`, without its end (LF, CRLF or CR). False at the end of the input.
     pub(crate) fn next_line(&mut self, line: &mut String) -> Result<bool, TrainingError> {
         line.clear();
         let mut found = false;
@@ -88,19 +130,44 @@ impl TextStream {
                 return Ok(found);
             }
             found = true;
-            let end = piece.bytes().position(|byte| byte == b'\n');
-            let length = end.unwrap_or(piece.len());
+            let end = piece.bytes().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let end = end.map(|at| (at, piece.as_bytes()[at]));
+            let length = end.map_or(piece.len(), |(at, _)| at);
             line.push_str(&piece[..length]);
             self.consume(length + usize::from(end.is_some()));
             if line.len() > self.record_limit {
                 return Err(self.record_too_long(self.line));
             }
-            if end.is_some() {
-                if line.ends_with('\r') {
-                    line.pop();
-                }
-                self.line += 1;
+            if let Some((_, end)) = end {
+                self.end_line(end);
                 return Ok(true);
+            }
+        }
+    }
+
+    /// Whether a record can be had without waiting for the input: `has_record` says of the text that
+    /// is there whether it holds one. The end of the input and an error are had at once too.
+    pub(crate) fn is_ready(&mut self, has_record: impl Fn(&str) -> bool) -> bool {
+        let Some(pipe) = self.input.pipe.clone() else { return true };
+        loop {
+            let mut text = &self.text[self.text_used..];
+            if self.after_carriage_return {
+                text = text.strip_prefix('\n').unwrap_or(text);
+            }
+            if self.text_ended
+                || self.undecodable_at.is_some()
+                || text.len() > self.record_limit
+                || has_record(text)
+            {
+                return true;
+            }
+            // What a decompressor still holds, only a read that may wait would tell.
+            let waits = self.input.compressed || !pipe.is_ready();
+            if self.bytes_used == self.bytes_read && waits {
+                return false;
+            }
+            if self.decode_more().is_err() {
+                return true;
             }
         }
     }
@@ -113,6 +180,7 @@ impl TextStream {
         TrainingError::RecordTooLong { place: self.place(line), limit: self.record_limit }
     }
 
+    /// Adds text to what is there.
     fn decode_more(&mut self) -> Result<(), TrainingError> {
         if let Some(byte_offset) = self.undecodable_at {
             return Err(TrainingError::NotDecodable {
@@ -124,8 +192,9 @@ impl TextStream {
         if self.bytes_used == self.bytes_read && !self.reader_ended {
             self.read_more()?;
         }
-        self.text.clear();
+        self.text.drain(..self.text_used);
         self.text_used = 0;
+        self.text.reserve(BYTES_READ_AT_ONCE);
         let (result, taken) = self.decoder.decode_to_string_without_replacement(
             &self.bytes[self.bytes_used..self.bytes_read],
             &mut self.text,
@@ -148,21 +217,14 @@ impl TextStream {
         self.bytes_used = 0;
         self.bytes_read = 0;
         loop {
-            match self.reader.read(&mut self.bytes) {
+            match self.input.reader.read(&mut self.bytes) {
                 Ok(read) => {
                     self.bytes_read = read;
                     self.reader_ended = read == 0;
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    let file = self.name.clone();
-                    return Err(if self.compressed {
-                        TrainingError::BadGzip { file, source }
-                    } else {
-                        TrainingError::Read { file, source }
-                    });
-                }
+                Err(source) => return Err(self.input.read_error(&self.name, source)),
             }
         }
     }
@@ -170,7 +232,7 @@ impl TextStream {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::io::{Read, Write};
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
@@ -191,7 +253,7 @@ mod tests {
     fn lines(bytes: &[u8], encoding: &str, limit: usize) -> Result<Vec<String>, String> {
         let read_lines = |reader: Box<dyn Read + Send>| {
             let name: Arc<str> = "input".into();
-            let input = decompressed(&name, reader).map_err(|error| error.to_string())?;
+            let input = decompressed(&name, reader, None).map_err(|error| error.to_string())?;
             let encoding = TextEncoding::from_name(encoding).unwrap();
             let mut stream = TextStream::new(name, input, encoding, limit);
             let (mut lines, mut line) = (Vec::new(), String::new());
@@ -223,7 +285,7 @@ mod tests {
             ("no final newline", b"a\nb", "utf-8", &["a", "b"]),
             ("blank lines", b"\n\na\n\n", "utf-8", &["", "", "a", ""]),
             ("CRLF", b"a\r\nb\r\n", "utf-8", &["a", "b"]),
-            ("CR inside a line stays", b"a\rb\r\r\nc", "utf-8", &["a\rb\r", "c"]),
+            ("CR alone", b"a\rb\r\r\nc\r", "utf-8", &["a", "b", "", "c"]),
             ("byte-order mark", b"\xef\xbb\xbfa\n", "utf-8", &["a"]),
             ("later byte-order mark stays", b"a\n\xef\xbb\xbfb", "utf-8", &["a", "\u{feff}b"]),
             ("NUL stays", b"a\0b\n", "utf-8", &["a\0b"]),
@@ -276,7 +338,7 @@ mod tests {
                 Ok(buffer.len())
             }
         }
-        let input = OpenInput { reader: Box::new(Endless), compressed: false };
+        let input = OpenInput { reader: Box::new(Endless), compressed: false, pipe: None };
         let mut stream = TextStream::new("endless".into(), input, TextEncoding::UTF8, 1 << 20);
         let mut line = String::new();
         let error = stream.next_line(&mut line).unwrap_err().to_string();
