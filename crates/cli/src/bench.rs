@@ -34,6 +34,7 @@ use self::training::Steps;
 use self::workload::Workload;
 use crate::Common;
 use crate::error::CliError;
+use crate::path_argument::PathArgument;
 use crate::progress::peak_memory_mb;
 use crate::rows::FileFlags;
 use crate::train::{AdapterDrop, RobustDraws};
@@ -44,7 +45,7 @@ pub(crate) struct Flags {
     /// The base: a model's directory, the id of a pulled model, or bert-base or bert-large for random
     /// weights of that shape
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
+    model: PathArgument,
     /// Rows of random tokens; with --input, the rows of a training step
     #[arg(long, alias = "batch-size", value_name = "N", default_value_t = 16)]
     batch: usize,

@@ -12,6 +12,7 @@ use adaptkit::encoder::foreign_text::quoted;
 use clap::Args;
 
 use crate::error::CliError;
+use crate::path_argument::PathArgument;
 use crate::task_folder::{Stored, TaskFolder};
 
 /// How adapters are composed.
@@ -68,14 +69,6 @@ impl Answers {
     }
 }
 
-/// The name and the directory of an `--adapter`. A directory may have such a sign in its name.
-pub(crate) fn named_directory(text: &str) -> (Option<&str>, &str) {
-    match text.split_once('=') {
-        Some((name, directory)) if !Path::new(text).exists() => (Some(name), directory),
-        _ => (None, text),
-    }
-}
-
 /// What `--adapter` gives to compositions.
 #[derive(Default)]
 struct Members {
@@ -87,7 +80,7 @@ struct Members {
 
 impl ComposeFlags {
     /// The answers of every `--compose`.
-    pub(crate) fn answers(&self, adapters: &[String]) -> Result<Vec<Answers>, CliError> {
+    pub(crate) fn answers(&self, adapters: &[PathArgument]) -> Result<Vec<Answers>, CliError> {
         let mut members = Members::default();
         for text in adapters {
             members.add(text)?;
@@ -120,9 +113,9 @@ impl ComposeFlags {
     }
 
     /// What the directory of one `--adapter` holds, if that gives one answer.
-    pub(crate) fn folder(&self, adapter: &str) -> Result<TaskFolder, CliError> {
-        let (name, directory) = named_directory(adapter);
-        let directory = Path::new(directory);
+    pub(crate) fn folder(&self, adapter: &PathArgument) -> Result<TaskFolder, CliError> {
+        let (name, directory) = adapter.named();
+        let directory = directory.path();
         if StoredComposition::is_at(directory) {
             return self.of_directory(name, directory)?.single();
         }
@@ -269,9 +262,9 @@ fn missing(error: impl std::fmt::Display, parts: &StoredParts) -> CliError {
 
 impl Members {
     /// Adds what a directory holds: an adapter, a fusion with or without its members, a head.
-    fn add(&mut self, text: &str) -> Result<(), CliError> {
-        let (name, directory) = named_directory(text);
-        let path = Path::new(directory);
+    fn add(&mut self, text: &PathArgument) -> Result<(), CliError> {
+        let (name, directory) = text.named();
+        let path = directory.path();
         let origin = Provenance::read(path)?;
         let mut given = BTreeSet::new();
         if StoredComposition::is_at(path) {
@@ -321,7 +314,7 @@ impl Members {
             self.origins.extend(origin.map(|origin| (name.clone(), origin)));
             given.insert(name);
         }
-        self.given.push((text.to_owned(), given));
+        self.given.push((text.to_string(), given));
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::compose::ComposeFlags;
 use crate::error::CliError;
 use crate::layer_drops::{LayerDrops, Sweep};
 use crate::model_cache::resolve_model;
+use crate::path_argument::PathArgument;
 use crate::picture::PictureFile;
 use crate::progress::seconds;
 use crate::rows::{self, FileFlags, LabelFlags};
@@ -31,11 +32,11 @@ use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
 pub(crate) struct Flags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
+    model: PathArgument,
     /// The adapter's directory; with --compose those of all its adapters, with names of their own or
     /// these
     #[arg(long, value_name = "[NAME=]DIR", required = true)]
-    adapter: Vec<String>,
+    adapter: Vec<PathArgument>,
     #[command(flatten)]
     composing: ComposeFlags,
     /// A task by name, read from --data: cola, sst2, mrpc, stsb, rte, …

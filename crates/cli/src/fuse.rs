@@ -1,7 +1,5 @@
 //! `adaptkit fuse`: a fusion of trained adapters, and a head, for a task.
 
-use std::path::Path;
-
 use adaptkit::adapters::config::FusionConfig;
 use adaptkit::adapters::files::{ADAPTER_SETUP, Provenance, StoredAdapter};
 use adaptkit::encoder::foreign_text::quoted;
@@ -9,6 +7,7 @@ use clap::Args;
 
 use crate::Common;
 use crate::error::CliError;
+use crate::path_argument::PathArgument;
 use crate::task_folder::own_files;
 use crate::train::{Defaults, NewFusion, RunFlags, Subject, adapter_name};
 
@@ -20,7 +19,7 @@ pub(crate) struct Flags {
     /// A trained adapter's directory, under its own name or this one; give at least two. All stay as
     /// they are
     #[arg(long, value_name = "[NAME=]DIR", required = true, help_heading = "Fusion")]
-    adapter: Vec<String>,
+    adapter: Vec<PathArgument>,
     /// dynamic, with a value matrix (Pfeiffer et al. 2021), static, without, or figure-3, with a query
     /// from before the norm and values with the residual (Rücklé et al. 2021)
     #[arg(
@@ -62,12 +61,8 @@ impl Flags {
     fn members(&self) -> Result<Vec<(StoredAdapter, Option<Provenance>)>, CliError> {
         let mut members: Vec<(StoredAdapter, Option<Provenance>)> = Vec::new();
         for text in &self.adapter {
-            // A directory may have such a sign in its name.
-            let (name, directory) = match text.split_once('=') {
-                Some((name, directory)) if !Path::new(text).exists() => (Some(name), directory),
-                _ => (None, &text[..]),
-            };
-            let mut member = StoredAdapter::read(Path::new(directory))?;
+            let (name, directory) = text.named();
+            let mut member = StoredAdapter::read(directory.path())?;
             if let Some(name) = name {
                 member.name = name.to_owned();
             }
@@ -78,7 +73,7 @@ impl Flags {
                     quoted(&member.name)
                 )));
             }
-            members.push((member, Provenance::read(Path::new(directory))?));
+            members.push((member, Provenance::read(directory.path())?));
         }
         match members.len() {
             0 | 1 => {

@@ -1,5 +1,6 @@
 //! `adaptkit glue submit`: the set of files that the GLUE benchmark's server takes.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -9,12 +10,14 @@ use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::AnswerSpace;
 use adaptkit::training::run::{answers, check_scores, predict};
 use adaptkit::training::tasks::{SubmissionFile, Task, submission_files, write_submission};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::Common;
 use crate::error::CliError;
 use crate::model_cache::resolve_model;
+use crate::path_argument::{PathArgument, split};
 use crate::rows;
 use crate::task_folder::TaskFolder;
 
@@ -35,9 +38,9 @@ enum Command {
 struct SubmitFlags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
+    model: PathArgument,
     /// A task and the adapter trained on it, such as rte=DIR; once for each task
-    #[arg(long, value_name = "TASK=DIR", required = true, value_parser = task_adapter)]
+    #[arg(long, value_name = "TASK=DIR", required = true, value_parser = OsStringValueParser::new().try_map(task_adapter))]
     adapter: Vec<(&'static Task, PathBuf)>,
     /// The folder of GLUE's folders, with their test files
     #[arg(long, value_name = "DIR")]
@@ -66,9 +69,9 @@ const ARCHIVE: &str = "submission.zip";
 const ROWS_AT_ONCE: usize = 512;
 
 /// The value of `--adapter`: `TASK=DIR`.
-fn task_adapter(text: &str) -> Result<(&'static Task, PathBuf), String> {
+fn task_adapter(text: OsString) -> Result<(&'static Task, PathBuf), String> {
     let (task, directory) =
-        text.split_once('=').ok_or("give the task and its adapter as TASK=DIR, such as rte=DIR")?;
+        split(&text).ok_or("give the task and its adapter as TASK=DIR, such as rte=DIR")?;
     let task = Task::by_name(task).map_err(|error| error.to_string())?;
     match task.test.iter().any(|test| test.submission.is_some()) {
         true => Ok((task, directory.into())),

@@ -1,7 +1,7 @@
 //! `adaptkit inspect`: what a directory holds.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use adaptkit::adapters::files::{
     ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredAttention,
@@ -16,13 +16,14 @@ use crate::Common;
 use crate::attention;
 use crate::error::CliError;
 use crate::model_cache::resolve_model;
+use crate::path_argument::PathArgument;
 use crate::picture::PictureFile;
 
 /// Flags of `adaptkit inspect`.
 #[derive(Args)]
 pub(crate) struct Flags {
     /// An adapter's or a base model's directory, or the id of a pulled model
-    path: String,
+    path: PathArgument,
     /// Draw the mean attention that is stored with a fusion: an SVG picture, or a page if it ends
     /// in .html
     #[arg(long, value_name = "FILE", value_parser = PictureFile::parser())]
@@ -31,7 +32,7 @@ pub(crate) struct Flags {
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     use std::fmt::Write;
-    let adapter = PathBuf::from(&flags.path);
+    let adapter = flags.path.path().to_path_buf();
     let attention = match StoredFusion::is_at(&adapter) {
         true => Provenance::read(&adapter)?.and_then(|provenance| provenance.fusion_attention),
         false => None,

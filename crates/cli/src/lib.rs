@@ -20,6 +20,7 @@ mod layer_drops;
 mod merge;
 mod messages;
 mod model_cache;
+mod path_argument;
 mod picture;
 mod predict;
 mod progress;

@@ -1,6 +1,6 @@
 //! `adaptkit merge`: trained adapters of one configuration as one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use adaptkit::adapters::atomic::StagedDirectory;
 use adaptkit::adapters::files::{Provenance, StoredAdapter, StoredHead};
@@ -9,8 +9,8 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use crate::Common;
-use crate::compose::named_directory;
 use crate::error::CliError;
+use crate::path_argument::PathArgument;
 use crate::task_folder::own_files;
 use crate::train::adapter_name;
 
@@ -19,7 +19,7 @@ use crate::train::adapter_name;
 pub(crate) struct Flags {
     /// A trained adapter's directory, under its own name or this one; all of one configuration
     #[arg(long, value_name = "[NAME=]DIR", required = true)]
-    adapter: Vec<String>,
+    adapter: Vec<PathArgument>,
     /// The adapters' weights, in their order, with commas between: 0.3,0.7; equal ones by default
     #[arg(
         long,
@@ -101,8 +101,8 @@ impl Flags {
         let weights = self.shares()?;
         let mut members: Vec<Member> = Vec::new();
         for (text, weight) in self.adapter.iter().zip(weights) {
-            let (name, directory) = named_directory(text);
-            let path = Path::new(directory);
+            let (name, directory) = text.named();
+            let path = directory.path();
             let mut adapter = StoredAdapter::read(path)?;
             if let Some(name) = name {
                 adapter.name = name.to_owned();

@@ -71,12 +71,13 @@ fn is_segment(segment: &str) -> bool {
 ///
 /// # Errors
 /// If it is neither; the message says what to do.
-pub(crate) fn resolve_model(name: &str) -> Result<PathBuf, CliError> {
+pub(crate) fn resolve_model(name: impl AsRef<Path>) -> Result<PathBuf, CliError> {
     resolve_in(&Environment::read(), name)
 }
 
-fn resolve_in(environment: &Environment, name: &str) -> Result<PathBuf, CliError> {
-    let path = Path::new(name);
+fn resolve_in(environment: &Environment, name: impl AsRef<Path>) -> Result<PathBuf, CliError> {
+    let path = name.as_ref();
+    let name = path.to_string_lossy();
     if path.is_dir() {
         return Ok(path.to_path_buf());
     }
@@ -88,7 +89,7 @@ fn resolve_in(environment: &Environment, name: &str) -> Result<PathBuf, CliError
         );
         return Err(CliError::Io { doing: format!("use {name:?} as the model"), source });
     }
-    let Ok(id) = ModelId::parse(name) else {
+    let Some(Ok(id)) = path.to_str().map(ModelId::parse) else {
         let source = io::Error::new(
             io::ErrorKind::NotFound,
             "there is no such directory, and it is not a model's name on the Hub either",

@@ -21,6 +21,7 @@ use crate::attention;
 use crate::compose::ComposeFlags;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
+use crate::path_argument::PathArgument;
 use crate::rows::{self, FileFlags};
 use crate::task_folder::leave_out_lowest;
 
@@ -31,11 +32,11 @@ use folders::{Choice, Folder};
 pub(crate) struct Flags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
+    model: PathArgument,
     /// An adapter's directory; several give an object for each in every row, under the adapter's
     /// name or the one given here. They share the base's layers below their own
     #[arg(long, value_name = "[NAME=]DIR", required = true)]
-    adapter: Vec<String>,
+    adapter: Vec<PathArgument>,
     #[command(flatten)]
     composing: ComposeFlags,
     /// The column that says which adapters label a row: their names, with commas between them

@@ -26,6 +26,7 @@ use crate::Common;
 use crate::attention;
 use crate::error::CliError;
 use crate::model_cache::resolve_model;
+use crate::path_argument::PathArgument;
 use crate::picture::PictureFile;
 use crate::progress::TrainingProgress;
 use crate::task_folder::{MODEL_CARD, RESULTS, Stored, TaskFolder, base_reference, own_files};
@@ -36,7 +37,7 @@ use crate::train::{AdapterDrop, Begun, ModelCard, adapter_name};
 pub(crate) struct Flags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
+    model: PathArgument,
     /// The fusion's directory, which stays as it is
     #[arg(long, alias = "adapter", value_name = "DIR")]
     fusion: PathBuf,

@@ -16,6 +16,7 @@ use crate::Common;
 use crate::environment::Environment;
 use crate::error::CliError;
 use crate::model_cache::{ModelId, resolve_model};
+use crate::path_argument::PathArgument;
 use crate::progress::{peak_memory_mb, seconds};
 use crate::pull::pull;
 use crate::rows;
@@ -66,7 +67,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let (rows, test) = messages(flags.seed)?;
     common.note("2. training a Pfeiffer adapter on the SMS Spam Collection: spam or ham?");
     let plan = Plan {
-        model: &flags.model,
+        model: &PathArgument::from(&flags.model[..]),
         subject: Subject::Adapter(NewAdapter {
             config: AdapterConfig::preset("pfeiffer")?,
             bottleneck: None,

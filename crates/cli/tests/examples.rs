@@ -6,9 +6,10 @@ use std::process::Command;
 
 use adaptkit_testkit::golden_dir;
 
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "README.md",
     "docs/training.md",
+    "docs/rows.md",
     "docs/adapterdrop.md",
     "docs/fusion.md",
     "docs/composition.md",
@@ -61,6 +62,19 @@ fn workplace() -> (tempfile::TempDir, PathBuf) {
     let reviews: Vec<String> = (0..40).map(review).collect();
     write("reviews.csv", format!("review,verdict\n{}\n", reviews.join("\n")));
     write("new.csv", "review\n\"a new,\nbroken line\"\nanother\n".to_owned());
+    let ticket = |i: usize| {
+        let queue = ["sales", "support"][i % 2];
+        format!("{{\"ticket\":{{\"title\":\"no. {i}\",\"body\":\"Help.\"}},\"queue\":\"{queue}\"}}")
+    };
+    let tickets: Vec<String> = (0..20).map(ticket).collect();
+    write("tickets.json", format!("[\n{}\n]\n", tickets.join(",\n")));
+    let export = |i: usize| format!("\"the \\\"{i}\\\"; fine\";{}", ["good", "bad"][i % 2]);
+    let exported: Vec<String> = (0..20).map(export).collect();
+    write("export.csv", format!("text;label\n{}\nshort\n", exported.join("\n")));
+    for i in 0..20 {
+        let label = ["pos", "neg"][i % 2];
+        write(&format!("reviews-by-label/{label}/{i}.txt"), format!("the film, number {i}"));
+    }
     let pair = |i: usize| format!("what is {i}?\tit is {i}\t{}", ["yes", "no"][i % 2]);
     let pairs: Vec<String> = (0..20).map(pair).collect();
     for name in ["train.tsv", "dev.tsv"] {

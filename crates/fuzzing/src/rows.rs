@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use adaptkit_training::data::{
     AnswerKind, Column, Columns, Example, ExampleReader, LabelMap, LabelNames, LabelReading,
-    LabelledRows, RaggedRows, ReadOptions, RowFormat, TextEncoding,
+    LabelledRows, Quoting, RaggedRows, ReadOptions, RowFormat, TextEncoding,
 };
 use adaptkit_training::tasks::Task;
 
@@ -63,31 +63,48 @@ fn options(choice: u8, encoding: u8) -> ReadOptions {
     }
 }
 
-/// CSV or TSV with and without a header line, in several encodings; then its labels.
+/// CSV or TSV with and without a header line, in several encodings, with delimiters and quotes that
+/// are given or found; then its labels.
 pub fn delimited(data: &[u8]) {
     let [choice, encoding, rest @ ..] = data else { return };
-    let options = options(*choice, *encoding);
+    let dialect = usize::from(*encoding) / ENCODINGS.len();
+    let delimiters = [None, None, Some(";"), Some("\u{a6}")];
+    let quotings = [None, Some(Quoting::None), Some(Quoting::Doubled), Some(Quoting::Backslash)];
+    let options = ReadOptions {
+        delimiter: delimiters[dialect % 4].map(|text| text.parse().expect("a delimiter")),
+        quoting: quotings[dialect / 4 % 4],
+        ..options(*choice, *encoding)
+    };
     let names = if options.header { ["text", "label", "pair"] } else { ["1", "2", "3"] };
-    let columns = Columns::text(names[0])
+    let text = if dialect / 16 == 0 { names[0] } else { &format!("{},{}", names[2], names[0]) };
+    let columns = Columns::text(text)
         .with_label(Column::required(names[1]))
         .with_pair(Column::optional(names[2]));
     let format = if choice & 64 == 0 { RowFormat::Csv } else { RowFormat::Tsv };
     answer(read(rest, format, &columns, &options), &reading(*choice));
 }
 
-/// JSON lines; then their labels.
+/// JSON lines or a list, with columns that may lie inside others; then their labels.
 pub fn json_lines(data: &[u8]) {
     let [choice, rest @ ..] = data else { return };
-    let columns = Columns::text("text")
-        .with_label(Column::required("label"))
-        .with_pair(Column::optional("pair"));
+    let [text, label] =
+        if choice & 64 == 0 { ["text", "label"] } else { ["data.text,text", "label.0"] };
+    let columns =
+        Columns::text(text).with_label(Column::required(label)).with_pair(Column::optional("pair"));
     answer(read(rest, RowFormat::JsonLines, &columns, &options(*choice, 0)), &reading(*choice));
 }
 
-/// Lines, compressed or not, with byte-order marks, in several encodings.
+/// Lines, compressed or not, with byte-order marks, in several encodings, with labels among their
+/// words or without.
 pub fn text_stream(data: &[u8]) {
     let [encoding, rest @ ..] = data else { return };
-    read(rest, RowFormat::Lines, &Columns::text("text"), &options(0, *encoding));
+    let format = match usize::from(*encoding) / ENCODINGS.len() {
+        0 => RowFormat::Lines,
+        1 => RowFormat::LabelFiles,
+        _ => RowFormat::FastText,
+    };
+    let columns = Columns::text("text").with_label(Column::optional("label"));
+    read(rest, format, &columns, &options(0, *encoding));
 }
 
 /// A file of a published task.

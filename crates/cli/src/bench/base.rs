@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::error::CliError;
 use crate::model_cache::resolve_model;
+use crate::path_argument::PathArgument;
 
 /// The names that stand for random weights.
 const RANDOM: [(&str, RandomBert); 2] =
@@ -22,8 +23,8 @@ pub(super) enum Base {
 impl Base {
     /// The base that `--model` names. A random one is written to a temporary directory, so that
     /// loading it is what loading any base is.
-    pub(super) fn open(name: &str) -> Result<Base, CliError> {
-        let Some((_, shape)) = RANDOM.iter().find(|(known, _)| *known == name) else {
+    pub(super) fn open(name: &PathArgument) -> Result<Base, CliError> {
+        let Some((_, shape)) = RANDOM.iter().find(|(known, _)| *known == &**name) else {
             return Ok(Base::Stored(resolve_model(name)?));
         };
         let directory = tempfile::tempdir().map_err(|source| CliError::Io {

@@ -105,7 +105,7 @@ impl Report<'_> {
             "threads": device.threads(),
             "instructions": device.instructions(),
             "precision": self.encoder.precision().name(),
-            "model": self.flags.model,
+            "model": &*self.flags.model,
             "layers": config.num_hidden_layers,
             "hidden_size": config.hidden_size,
             "parameters": self.encoder.parameters(),

@@ -10,8 +10,9 @@ use adaptkit::training::data::AnswerSpace;
 
 use super::{Flags, OutputFormat, names};
 use crate::Common;
-use crate::compose::{Answers, named_directory};
+use crate::compose::Answers;
 use crate::error::CliError;
+use crate::path_argument::PathArgument;
 use crate::task_folder::{Stored, TaskFolder};
 
 /// An adapter that was found to be in order.
@@ -107,10 +108,10 @@ impl Asked<'_> {
         Ok(())
     }
 
-    fn put_directory(&mut self, text: &str) -> Result<(), CliError> {
+    fn put_directory(&mut self, text: &PathArgument) -> Result<(), CliError> {
         let composing = &self.flags.composing;
-        let (name, directory) = named_directory(text);
-        let path = Path::new(directory);
+        let (name, directory) = text.named();
+        let path = directory.path();
         let hint = format!("--adapter NAME={directory}");
         if StoredComposition::is_at(path) {
             return self.put_composition(composing.of_directory(name, path)?, &hint);

@@ -24,6 +24,7 @@ use super::subject::{Begun, Subject};
 use crate::Common;
 use crate::error::CliError;
 use crate::model_cache::resolve_model;
+use crate::path_argument::PathArgument;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
 use crate::rows;
 use crate::task_folder::{METRICS, MODEL_CARD, RESULTS, base_reference};
@@ -34,7 +35,7 @@ const DEFAULT_LENGTH: usize = 128;
 
 /// A run without its rows.
 pub(crate) struct Plan<'a> {
-    pub(crate) model: &'a str,
+    pub(crate) model: &'a PathArgument,
     pub(crate) subject: Subject,
     /// The layers that it is left out of.
     pub(crate) adapterdrop: AdapterDrop,
@@ -98,7 +99,7 @@ impl Plan<'_> {
         let reference = ModelReference::new(&config.model_type, self.model, config.hidden_size)?;
         let seed = self.options.seed;
         let (mut model, begun) =
-            self.subject.begin(&encoder, (self.model, &reference), &head, &left_out, seed)?;
+            self.subject.begin(&encoder, (&**self.model, &reference), &head, &left_out, seed)?;
         encoder.prepare_backward(model.adapter.lowest())?;
         let (trained, base) = (model.parameters(), encoder.parameters());
         common.note(format_args!(

@@ -12,6 +12,7 @@ use super::run_folder::RunFolder;
 use super::subject::Subject;
 use crate::Common;
 use crate::error::CliError;
+use crate::path_argument::PathArgument;
 use crate::size::Size;
 use crate::task_rows::RowFlags;
 
@@ -20,7 +21,7 @@ use crate::task_rows::RowFlags;
 pub(crate) struct RunFlags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
-    model: String,
+    model: PathArgument,
     /// Where the adapter and its results go
     #[arg(long, value_name = "DIR")]
     output_dir: PathBuf,

@@ -37,7 +37,7 @@ impl<R: Read> ZstdReader<R> {
                 let skipped =
                     io::copy(&mut self.source.by_ref().take(u64::from(length)), &mut io::sink())?;
                 if skipped < u64::from(length) {
-                    return Err(io::Error::new(ErrorKind::UnexpectedEof, "the file is cut short"));
+                    return Err(cut_short());
                 }
             }
             Err(error) => return Err(damaged(error)),
@@ -81,8 +81,22 @@ impl<R: Read> Read for ZstdReader<R> {
     }
 }
 
+/// What a failed decoding says: the end of the input in the midst of a frame has its own words.
 fn damaged(error: FrameDecoderError) -> io::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && error.kind() == ErrorKind::UnexpectedEof
+        {
+            return cut_short();
+        }
+        cause = error.source();
+    }
     io::Error::new(ErrorKind::InvalidData, error)
+}
+
+fn cut_short() -> io::Error {
+    io::Error::new(ErrorKind::UnexpectedEof, "it is cut short")
 }
 
 #[cfg(test)]
@@ -121,7 +135,8 @@ mod tests {
         let text = "a line of text that comes again and again\n".repeat(1000);
         let whole = zstd(text.as_bytes());
         for length in 1..whole.len() {
-            assert!(read(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+            let error = read(&whole[..length]).expect_err("a part of a frame");
+            assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "{length}: {error}");
         }
         for at in 4..whole.len() {
             let mut changed = whole.clone();
