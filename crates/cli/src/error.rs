@@ -162,6 +162,21 @@ impl CliError {
             CliError::Training(TrainingError::TooFewRows { .. }) => {
                 "name the validation rows with --validation-file".to_owned()
             }
+            CliError::Training(TrainingError::UnfitMetric { .. }) => {
+                "--metric names the score".to_owned()
+            }
+            CliError::Training(TrainingError::MetricOfUnknownLabel { .. }) => {
+                "--metric f1:LABEL and --positive-label take a label as the rows have it".to_owned()
+            }
+            CliError::Training(TrainingError::NothingToCompare { .. }) => {
+                "choose another --metric, or other rows".to_owned()
+            }
+            CliError::Training(TrainingError::LearningRateTooLow { .. }) => {
+                "--learning-rate and --lr-scheduler say how it goes".to_owned()
+            }
+            CliError::Training(TrainingError::NeedsValidation { .. }) => {
+                "bring rows with --validation-file or --validation-fraction".to_owned()
+            }
             _ => return None,
         })
     }
@@ -171,8 +186,16 @@ impl CliError {
             CliError::Usage(_) => 2,
             // What a flag asks for is wrong, whatever the files hold.
             CliError::Training(
-                TrainingError::BadFraction { .. }
+                TrainingError::BadFolds { .. }
+                | TrainingError::BadFraction { .. }
+                | TrainingError::BadSmoothing { .. }
                 | TrainingError::BadThreshold { .. }
+                | TrainingError::LearningRateTooLow { .. }
+                | TrainingError::MetricOfUnknownLabel { .. }
+                | TrainingError::NeedsValidation { .. }
+                | TrainingError::NoPositiveLabel { .. }
+                | TrainingError::UnfitMetric { .. }
+                | TrainingError::UnfitOption { .. }
                 | TrainingError::UnknownTask { .. },
             ) => 2,
             CliError::OutputClosed => 0,

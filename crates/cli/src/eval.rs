@@ -6,7 +6,7 @@ use std::str::FromStr;
 use adaptkit::adapters::MeanAttention;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, read_examples};
-use adaptkit::training::metrics::MetricSet;
+use adaptkit::training::metrics::{Metric, MetricSet, Scoring};
 use adaptkit::training::run::{
     Dataset, Evaluation, attention_sums, evaluate, evaluate_lowest_dropped, evaluate_spans_dropped,
 };
@@ -26,9 +26,12 @@ use crate::picture::PictureFile;
 use crate::progress::seconds;
 use crate::rows::{self, FileFlags, LabelFlags};
 use crate::task_folder::{Stored, TaskFolder, leave_out_lowest};
+use crate::task_rows::tasks_help;
+use crate::train::{PositiveFlag, say_positive};
 
 /// Flags of `adaptkit eval`.
 #[derive(Args)]
+#[command(after_help = help())]
 pub(crate) struct Flags {
     /// The base: a model's directory, or the id of a pulled model
     #[arg(long, alias = "model-name-or-path", value_name = "MODEL")]
@@ -87,6 +90,12 @@ pub(crate) struct Flags {
     /// What the rows of --max-eval-samples are drawn from
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// A further score: f1_macro, f1_weighted, f1:LABEL, matthews_correlation, auc, rmse, …; may be
+    /// repeated, and a wrong name lists those that fit
+    #[arg(long, value_name = "NAME")]
+    metric: Vec<String>,
+    #[command(flatten)]
+    positive: PositiveFlag,
     /// Longer rows are cut to this many tokens; as in training by default
     #[arg(long, alias = "max-seq-length", value_name = "N")]
     max_length: Option<usize>,
@@ -114,6 +123,16 @@ impl FromStr for Dropping {
     }
 }
 
+fn help() -> String {
+    format!(
+        "Examples:\n  \
+         adaptkit eval --model all-MiniLM-L6-v2 --adapter verdicts --validation-file reviews.csv \
+         --text-column review --label-column verdict\n  \
+         adaptkit eval --model all-MiniLM-L6-v2 --adapter rte --task rte --data glue\n\n{}",
+        tasks_help()
+    )
+}
+
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let sweep = flags.sweep();
     if flags.plot.is_some() && sweep.is_none() {
@@ -139,7 +158,8 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         )));
     }
     let space = folder.answer_space(flags.threshold)?;
-    let mut sets = flags.rows(&space, common)?;
+    let positive = folder.provenance.as_ref().and_then(|p| p.positive_label.as_deref());
+    let mut sets = flags.rows(&space, positive, common)?;
     if let Some(most) = flags.max_eval_samples {
         for set in &mut sets {
             set.rows = set.rows.sample(most, flags.seed);
@@ -159,7 +179,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut tables = Vec::new();
     let mut attentions = Vec::new();
     for set in sets {
-        let ScoredSet { suffix, rows, metrics, rows_left_out } = set;
+        let ScoredSet { suffix, rows, scoring, rows_left_out } = set;
         let tokens =
             device.run(|| rows::tokenise(common, "evaluation", &tokenizer, &rows, max_length))?;
         let LabelledRows { rows, answers } = rows;
@@ -167,17 +187,17 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         let named = |error| CliError::of_scoring(error, folder.name(), &rows);
         let mut drops = None;
         let evaluation = match sweep {
-            None => evaluate(&encoder, &model, &data, &space, metrics).map_err(named)?,
+            None => evaluate(&encoder, &model, &data, &space, &scoring).map_err(named)?,
             Some(sweep) => {
                 let evaluate_all = match sweep {
                     Sweep::Lowest => evaluate_lowest_dropped,
                     Sweep::Spans => evaluate_spans_dropped,
                 };
                 let found =
-                    evaluate_all(&encoder, &model, &data, &space, metrics).map_err(named)?;
+                    evaluate_all(&encoder, &model, &data, &space, &scoring).map_err(named)?;
                 let whole = found[0].evaluation.clone();
                 let layers = encoder.config().num_hidden_layers;
-                let metric = metrics.best_metric();
+                let metric = scoring.set.best_metric();
                 drops = Some(LayerDrops { sweep, drops: found, metric, layers });
                 whole
             }
@@ -218,7 +238,7 @@ struct ScoredSet {
     /// What is added to the scores' names: `_mm` for MNLI mismatched.
     suffix: &'static str,
     rows: LabelledRows,
-    metrics: MetricSet,
+    scoring: Scoring,
     rows_left_out: u64,
 }
 
@@ -246,14 +266,39 @@ impl Flags {
         }
     }
 
-    fn rows(&self, space: &AnswerSpace, common: &Common) -> Result<Vec<ScoredSet>, CliError> {
+    /// The task's scores and those that are asked for beside them.
+    fn scoring(
+        &self,
+        set: MetricSet,
+        (space, positive): (&AnswerSpace, Option<&str>),
+        rows: &LabelledRows,
+        common: &Common,
+    ) -> Result<Scoring, CliError> {
+        let further = self.metric.iter().map(|name| Metric::parse(name, set, space));
+        let further = further.collect::<Result<_, _>>()?;
+        let scoring = Scoring { further, ..Scoring::from(set) };
+        let scoring = self.positive.apply(scoring, positive, space)?;
+        scoring.check(&rows.answers, space)?;
+        say_positive(&scoring, space, common);
+        Ok(scoring)
+    }
+
+    /// The rows to score on; `positive` is the label that the adapter was trained with as the positive
+    /// one.
+    fn rows(
+        &self,
+        space: &AnswerSpace,
+        positive: Option<&str>,
+        common: &Common,
+    ) -> Result<Vec<ScoredSet>, CliError> {
         if let (Some(name), Some(folder)) = (&self.task, &self.data) {
             let task = Task::by_name(name)?;
             let sets = task.validation.iter().map(|file| {
                 let (rows, report) = task.read(folder, file, space)?;
                 rows::say(common, &report);
-                let (suffix, metrics) = (file.score_suffix, task.metrics);
-                Ok(ScoredSet { suffix, rows, metrics, rows_left_out: report.rows_left_out() })
+                let suffix = file.score_suffix;
+                let scoring = self.scoring(task.metrics, (space, positive), &rows, common)?;
+                Ok(ScoredSet { suffix, rows, scoring, rows_left_out: report.rows_left_out() })
             });
             return sets.collect();
         }
@@ -263,8 +308,9 @@ impl Flags {
         let reading = self.labels.reading(space.kind())?;
         let rows = LabelledRows::new(examples, &reading, space, &mut report)?;
         rows::say(common, &report);
-        let metrics = MetricSet::for_kind(space.kind());
-        Ok(vec![ScoredSet { suffix: "", rows, metrics, rows_left_out: report.rows_left_out() }])
+        let set = MetricSet::for_kind(space.kind());
+        let scoring = self.scoring(set, (space, positive), &rows, common)?;
+        Ok(vec![ScoredSet { suffix: "", rows, scoring, rows_left_out: report.rows_left_out() }])
     }
 }
 

@@ -23,9 +23,22 @@ use crate::task_folder::TaskFolder;
 
 /// Flags of `adaptkit glue`.
 #[derive(Args)]
+#[command(after_help = help())]
 pub(crate) struct Flags {
     #[command(subcommand)]
     command: Command,
+}
+
+fn help() -> String {
+    let submitted = |task: &&Task| task.test.iter().any(|test| test.submission.is_some());
+    let names: Vec<&str> = Task::all().iter().filter(submitted).map(|task| task.name).collect();
+    format!(
+        "Example:\n  \
+         adaptkit glue submit --model all-MiniLM-L6-v2 --adapter rte=rte --adapter cola=cola \
+         --data glue --output-dir submission\n\n\
+         Tasks, for --adapter TASK=DIR: {}",
+        names.join(", ")
+    )
 }
 
 #[derive(Subcommand)]

@@ -212,7 +212,13 @@ fn origin_facts(provenance: Option<Provenance>) -> Map<String, Value> {
         "task": p.task,
         "adapterdrop": p.adapterdrop,
         "max_length": p.max_length,
+        "threshold": p.threshold,
+        "thresholds": p.thresholds.map(|each| {
+            p.labels.iter().cloned().zip(each.into_iter().map(Value::from)).collect::<Map<_, _>>()
+        }),
+        "positive_label": p.positive_label,
         "metrics": p.metrics,
+        "training": p.training,
         "adaptkit_version": p.adaptkit_version,
     });
     facts.as_object().cloned().unwrap_or_default()

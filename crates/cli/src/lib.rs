@@ -11,6 +11,7 @@ mod compose;
 mod environment;
 mod error;
 mod eval;
+mod foreign_flags;
 mod fuse;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -141,7 +142,7 @@ enum Command {
     Bench(Box<bench::Flags>),
 }
 
-/// Runs the command with its arguments, the program's name first. Bad usage ends the process.
+/// Runs the command with its arguments, the program's name first.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let command = with_negative_numbers(Cli::command());
     let arguments = arguments::kebab_case(arguments);
@@ -149,7 +150,7 @@ pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(help) if !help.use_stderr() => return ended(help_to_stdout(&help)),
-        Err(error) => error.exit(),
+        Err(error) => return not_understood(&error),
     };
     let common = &cli.common;
     ended(match cli.command {
@@ -181,6 +182,20 @@ fn ended(result: Result<(), CliError>) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Prints what the parser says, and for a flag of run_glue's what does the same here.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    let unknown = (error.kind() == clap::error::ErrorKind::UnknownArgument)
+        .then(|| error.get(clap::error::ContextKind::InvalidArg))
+        .flatten();
+    if let Some(clap::error::ContextValue::String(flag)) = unknown
+        && let Some(instead) = foreign_flags::instead_of(flag)
+    {
+        to_stderr(format_args!("hint: {instead}"));
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 /// Lets flags take `-1`, so that what is said of it names the flag.

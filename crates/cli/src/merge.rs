@@ -219,6 +219,8 @@ impl Flags {
             task: origin.task.clone().filter(|_| same(&|p| json!(p.task))),
             labels: of_head.map(|(_, p)| p.labels.clone()).unwrap_or_default(),
             threshold: of_head.and_then(|(_, p)| p.threshold),
+            thresholds: of_head.and_then(|(_, p)| p.thresholds.clone()),
+            positive_label: of_head.and_then(|(_, p)| p.positive_label.clone()),
             max_length: known.iter().filter_map(|(_, p)| p.max_length).max(),
             seed: None,
             adapterdrop: origin.adapterdrop.clone().filter(|_| same(&|p| json!(p.adapterdrop))),

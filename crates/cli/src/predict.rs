@@ -420,11 +420,13 @@ impl Labeller {
                 let label = labels.names()[best].clone();
                 Answer::Class(label, scores[best], named(scores, labels.names()))
             }
-            AnswerSpace::LabelSets(labels, threshold) => {
+            AnswerSpace::LabelSets(labels, thresholds) => {
                 let scores = if raw { logits.to_vec() } else { sigmoid(logits) };
-                let applies =
-                    logits.iter().zip(labels.names()).filter(|(z, _)| threshold.is_passed_by(**z));
-                let applying = applies.map(|(_, name)| name.clone()).collect();
+                let numbered = labels.names().iter().enumerate();
+                let applying = numbered
+                    .filter(|(label, _)| thresholds.is_passed_by(*label, logits[*label]))
+                    .map(|(_, name)| name.clone())
+                    .collect();
                 Answer::Labels(applying, named(scores, labels.names()))
             }
         }

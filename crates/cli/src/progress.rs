@@ -7,7 +7,7 @@ use adaptkit::training::run::{CacheNotice, EpochReport, Observer, StepReport};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::messages::to_stderr;
-use crate::train::{Interruption, MetricsLog};
+use crate::train::{Interruption, MetricsLog, scores_in_words};
 
 /// A bar with loss, rows/s, tokens/s and time left, a line an epoch, and the log; and the ear for
 /// signals.
@@ -60,16 +60,20 @@ impl Observer for TrainingProgress {
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), TrainingError> {
-        let scores = report.evaluation.scores.iter();
-        let scores: Vec<String> = scores.map(|(name, x)| format!("{name} {x:.4}")).collect();
+        let validation = report.evaluation.as_ref().map(|evaluation| {
+            let best = if report.best { " (best so far)" } else { "" };
+            format!(
+                "; validation loss {:.4}, {}{best}",
+                evaluation.loss,
+                scores_in_words(evaluation)
+            )
+        });
         self.line(format!(
-            "epoch {}: training loss {:.4} in {}; validation loss {:.4}, {}{}",
+            "epoch {}: training loss {:.4} in {}{}",
             report.epoch,
             report.train_loss,
             seconds(report.took),
-            report.evaluation.loss,
-            scores.join(", "),
-            if report.best { " (best so far)" } else { "" }
+            validation.unwrap_or_default()
         ));
         self.log.as_ref().map_or(Ok(()), |log| log.epoch(report))
     }

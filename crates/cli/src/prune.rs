@@ -12,10 +12,10 @@ use adaptkit::encoder::foreign_text::{path_shown, quoted};
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::TrainingError;
 use adaptkit::training::data::{AnswerSpace, Example};
-use adaptkit::training::metrics::MetricSet;
+use adaptkit::training::metrics::Scoring;
 use adaptkit::training::run::{
-    Dataset, Ending, Evaluation, HyperParameters, RobustDrop, attention_sums, evaluate, predict,
-    train,
+    Dataset, Ending, Evaluation, HyperParameters, LrScheduler, Objective, RobustDrop, TargetScale,
+    ThresholdChoice, attention_sums, evaluate, predict, train,
 };
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -30,7 +30,7 @@ use crate::path_argument::PathArgument;
 use crate::picture::PictureFile;
 use crate::progress::TrainingProgress;
 use crate::task_folder::{MODEL_CARD, RESULTS, Stored, TaskFolder, base_reference, own_files};
-use crate::train::{AdapterDrop, Begun, ModelCard, adapter_name};
+use crate::train::{AdapterDrop, Begun, ModelCard, ObjectiveFlags, adapter_name};
 
 /// Flags of `adaptkit prune`.
 #[derive(Args)]
@@ -83,6 +83,8 @@ pub(crate) struct Flags {
         help_heading = "Training"
     )]
     batch_size: usize,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
     /// What held-out rows, order and dropout are drawn from; give the one of `adaptkit fuse`
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     seed: u64,
@@ -99,9 +101,11 @@ struct Session<'a> {
     fusion: &'a StoredFusion,
     encoder: Encoder,
     space: AnswerSpace,
+    /// What retraining descends.
+    objective: Objective,
     train: Dataset,
     /// Labelled rows to score on, if there are any.
-    validation: Option<(Dataset, MetricSet)>,
+    validation: Option<(Dataset, Scoring)>,
     /// Those rows as they were read, for messages.
     validation_rows: &'a [Example],
     attention: MeanAttention,
@@ -138,6 +142,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         StagedDirectory::check(output, flags.overwrite, &own)?;
     }
     let space = folder.answer_space(None)?;
+    let objective = flags.objective.read(&space)?;
     let needs = match flags.sweep || flags.retrain_epochs > 0 {
         true => Needs::Labels,
         false => Needs::Texts,
@@ -153,6 +158,15 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         encoder.prepare_backward(whole.adapter.lowest())?;
     }
     let (train, validation) = rows.tokenise(&encoder, &tokenizer, max_length, common)?;
+    let validation = match validation {
+        Some((data, set)) => {
+            let stored = folder.provenance.as_ref().and_then(|p| p.positive_label.as_deref());
+            let scoring = flags.objective.scoring(set, &space, stored)?;
+            scoring.check(&data.answers, &space)?;
+            Some((data, scoring))
+        }
+        None => None,
+    };
     common.note(format_args!(
         "measuring what the members of {} are attended to on {} rows, {} tokens; {device:?}",
         quoted(&fusion.name()),
@@ -170,6 +184,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         fusion,
         encoder,
         space,
+        objective,
         train,
         validation,
         validation_rows: rows.validation(),
@@ -210,6 +225,12 @@ impl Flags {
                 format!("--learning-rate is {}, not a number from 0 on", self.learning_rate);
             return Err(CliError::usage(message));
         }
+        if self.retrain_epochs == 0 && self.objective.is_given() {
+            return Err(CliError::usage(
+                "--class-weights, --label-smoothing and --metric are for --retrain-epochs: nothing \
+                 is trained without it",
+            ));
+        }
         if self.batch_size == 0 {
             return Err(CliError::usage("--batch-size is 0, it must be at least 1"));
         }
@@ -246,10 +267,10 @@ impl Session<'_> {
         model.pack_for_inference();
         let evaluation = match &self.validation {
             None => None,
-            Some((data, metrics)) => {
+            Some((data, scoring)) => {
                 // The first pass meets memory that the others find there.
                 predict(&self.encoder, &model, &data.rows[..data.len().min(8)]);
-                let scored = evaluate(&self.encoder, &model, data, &self.space, *metrics);
+                let scored = evaluate(&self.encoder, &model, data, &self.space, scoring);
                 Some(scored.map_err(|error| self.of_scoring(error))?)
             }
         };
@@ -262,7 +283,7 @@ impl Session<'_> {
 
     /// Trains fusion and head on from where they are, as `adaptkit fuse` does.
     fn retrain(&self, pruned: &mut Pruned, head: &mut StoredHead) -> Result<(), CliError> {
-        let Some((validation, metrics)) = &self.validation else { return Ok(()) };
+        let Some((validation, scoring)) = &self.validation else { return Ok(()) };
         let mut model = TaskModel::from_stored_fusion(&self.encoder, &pruned.fusion, head)?;
         let robust = self.folder.provenance.as_ref().and_then(|p| p.adapterdrop.as_deref());
         let layers = self.encoder.config().num_hidden_layers;
@@ -273,7 +294,11 @@ impl Session<'_> {
             max_batch_tokens: None,
             gradient_accumulation_steps: 1,
             learning_rate: self.flags.learning_rate,
+            lr_scheduler: LrScheduler::Linear,
             warmup_ratio: 0.1,
+            warmup_steps: None,
+            objective: self.objective.clone(),
+            thresholds: ThresholdChoice::Given,
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             head_dropout: dropout,
@@ -286,7 +311,9 @@ impl Session<'_> {
             seed: self.flags.seed,
         };
         let mut progress = TrainingProgress::new(self.common.quiet, None, None);
-        let (sets, answers) = ((&self.train, validation), (&self.space, *metrics));
+        // The stored head puts out the targets' own units.
+        TargetScale::of(&self.train.answers).unfold(&mut model);
+        let (sets, answers) = ((&self.train, Some(validation)), (&self.space, scoring));
         let encoder = &self.encoder;
         let ending = train(encoder, &mut model, sets, answers, &options, None, None, &mut progress)
             .map_err(|error| self.of_scoring(error))?;
@@ -371,7 +398,9 @@ impl Session<'_> {
             base: base_reference(&self.encoder, &self.flags.model),
             task: None,
             labels: self.folder.head.labels.clone().unwrap_or_default(),
-            threshold: self.space.threshold().map(|threshold| threshold.probability()),
+            threshold: self.space.thresholds().and_then(|t| t.common()).map(|t| t.probability()),
+            thresholds: self.space.thresholds().and_then(|thresholds| thresholds.own()),
+            positive_label: None,
             max_length: self.flags.max_length,
             seed: None,
             adapterdrop: None,
@@ -392,6 +421,10 @@ impl Session<'_> {
             let training = &mut provenance.training;
             training.insert("retrain_epochs".into(), json!(self.flags.retrain_epochs));
             training.insert("retrain_learning_rate".into(), json!(self.flags.learning_rate));
+            if let Ok(Value::Object(objective)) = serde_json::to_value(&self.objective) {
+                let retrained = objective.into_iter().map(|(k, v)| (format!("retrain_{k}"), v));
+                training.extend(retrained);
+            }
         }
         provenance
     }
@@ -453,10 +486,10 @@ impl Session<'_> {
     }
 
     fn sweep(&self) -> Result<(), CliError> {
-        let Some((validation, metrics)) = &self.validation else {
+        let Some((validation, scoring)) = &self.validation else {
             return Err(CliError::usage("--sweep needs labelled rows to score on"));
         };
-        let mut sweep = Sweep::new(self.flags.pruning_name(), metrics.best_metric());
+        let mut sweep = Sweep::new(self.flags.pruning_name(), scoring.set.best_metric());
         for keep in (1..=self.fusion.members.len()).rev() {
             self.common.note(format_args!("scoring {keep} members on {} rows", validation.len()));
             let Kept { pruned, evaluation, .. } = self.keep(keep)?;

@@ -7,8 +7,10 @@ use adaptkit::encoder::TextRow;
 use adaptkit::training::data::{
     AnswerKind, Column, Columns, ExampleReader, LabelReading, LabelledRows, ReadOptions, RowFormat,
 };
-use adaptkit::training::metrics::MetricSet;
-use adaptkit::training::run::{Dataset, HyperParameters, evaluate, predict};
+use adaptkit::training::metrics::{MetricSet, Scoring};
+use adaptkit::training::run::{
+    Dataset, HyperParameters, LrScheduler, Objective, ThresholdChoice, evaluate, predict,
+};
 use clap::Args;
 use serde_json::json;
 
@@ -66,6 +68,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     }
     let (rows, test) = messages(flags.seed)?;
     common.note("2. training a Pfeiffer adapter on the SMS Spam Collection: spam or ham?");
+    let scoring = Scoring::from(rows.metrics);
     let plan = Plan {
         model: &PathArgument::from(&flags.model[..]),
         subject: Subject::Adapter(NewAdapter {
@@ -87,7 +90,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             early_stopping_patience: None,
             early_stopping_threshold: 0.0,
             learning_rate: 1e-3,
+            lr_scheduler: LrScheduler::Linear,
             warmup_ratio: 0.1,
+            warmup_steps: None,
+            objective: Objective::default(),
+            thresholds: ThresholdChoice::Given,
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             head_dropout: 0.0,
@@ -96,6 +103,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
             robust_drop: None,
             seed: flags.seed,
         },
+        scoring: scoring.clone(),
         output_dir: &flags.output_dir,
         overwrite: flags.overwrite,
         own,
@@ -106,7 +114,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let tokens = rows::tokenise(common, "test", &trained.tokenizer, &test, trained.max_length)?;
     let data = Dataset { rows: tokens, answers: test.answers.clone() };
     let (encoder, model) = (&trained.encoder, &trained.model);
-    let evaluation = evaluate(encoder, model, &data, &rows.space, rows.metrics)?;
+    let evaluation = evaluate(encoder, model, &data, &rows.space, &scoring)?;
     let score = |name| evaluation.scores.get(name).unwrap_or(f64::NAN);
     let texts = SENTENCES.map(|text| TextRow { text, pair: None });
     let logits = predict(encoder, model, &trained.tokenizer.encode(&texts, trained.max_length)?);
@@ -170,5 +178,5 @@ fn messages(seed: u64) -> Result<(TaskRows, LabelledRows), CliError> {
     let (train, validation, test) = (next()?, next()?, next()?);
     let metrics = MetricSet::for_kind(AnswerKind::Class);
     let (name, validation) = (Some("sms_spam".to_owned()), Some(validation));
-    Ok((TaskRows { name, train, validation, space, metrics, left_out: [0; 2] }, test))
+    Ok((TaskRows { name, train, validation, test: None, space, metrics, left_out: [0; 2] }, test))
 }

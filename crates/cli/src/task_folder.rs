@@ -9,7 +9,7 @@ use adaptkit::adapters::files::{
 };
 use adaptkit::encoder::Encoder;
 use adaptkit::encoder::foreign_text::quoted;
-use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold};
+use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold, Thresholds};
 
 use crate::Common;
 use crate::compose::{ComposeFlags, Composed};
@@ -118,13 +118,17 @@ impl TaskFolder {
                 quoted(self.name())
             )));
         }
-        let stored = self.provenance.as_ref().and_then(|p| p.threshold);
-        let threshold = threshold.or(stored).map_or(Ok(Threshold::HALF), Threshold::new)?;
         let outputs = self.head.outputs();
         let labels = self.head.labels.clone();
         let names = labels.unwrap_or_else(|| (0..outputs).map(|i| format!("LABEL_{i}")).collect());
+        let of_labels = self.provenance.as_ref().and_then(|p| p.thresholds.as_deref());
+        let stored = self.provenance.as_ref().and_then(|p| p.threshold);
+        let thresholds = match (threshold, of_labels) {
+            (None, Some(each)) => Thresholds::each(each, outputs)?,
+            (asked, _) => asked.or(stored).map_or(Ok(Threshold::HALF), Threshold::new)?.into(),
+        };
         Ok(match self.head.kind {
-            HeadKind::MultiLabel => AnswerSpace::LabelSets(LabelMap::new(names)?, threshold),
+            HeadKind::MultiLabel => AnswerSpace::LabelSets(LabelMap::new(names)?, thresholds),
             HeadKind::Classification if outputs == 1 => AnswerSpace::Values,
             HeadKind::Classification => AnswerSpace::Classes(LabelMap::new(names)?),
         })

@@ -1,12 +1,14 @@
 //! The rows to train on: a published task's, or a user's own files'.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use adaptkit::training::data::{
     AnswerKind, AnswerSpace, Column, Example, LabelMap, LabelledRows, ReadReport, Threshold,
-    read_examples,
+    Thresholds, read_examples,
 };
 use adaptkit::training::metrics::MetricSet;
+use adaptkit::training::run::ThresholdChoice;
 use adaptkit::training::tasks::Task;
 use clap::Args;
 
@@ -21,18 +23,21 @@ pub(crate) struct RowFlags {
     #[arg(long, alias = "task-name", value_name = "NAME", requires = "data")]
     task: Option<String>,
     /// The task's folder, or the folder of GLUE's folders
-    #[arg(long, alias = "data-dir", value_name = "DIR", requires = "task", conflicts_with_all = ["train_file", "validation_file"])]
+    #[arg(long, alias = "data-dir", value_name = "DIR", requires = "task", conflicts_with_all = ["train_file", "validation_file", "test_file"])]
     data: Option<PathBuf>,
     /// Rows to train on: TSV, CSV or JSON lines
-    #[arg(long, value_name = "FILE", required_unless_present = "task", num_args = 1.., help_heading = "Own files")]
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Own files")]
     train_file: Vec<PathBuf>,
     /// Rows to choose the best epoch by
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Own files")]
     validation_file: Vec<PathBuf>,
+    /// Labelled rows to score the best epoch on at the end
+    #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Own files")]
+    test_file: Vec<PathBuf>,
     /// Without a validation file, the share of the training rows held out, of each label alike; 0
     /// trains on all rows
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Own files")]
-    validation_fraction: f64,
+    pub(crate) validation_fraction: f64,
     /// Train on N of the training rows, drawn by the seed from each label alike
     #[arg(long, value_name = "N")]
     max_train_samples: Option<usize>,
@@ -47,15 +52,16 @@ pub(crate) struct RowFlags {
     /// A row has any number of labels: a field with --label-delimiter between them, or a JSON list
     #[arg(long, conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
     multi_label: bool,
-    /// The probability above which a label of --multi-label applies; stored with the adapter
+    /// The probability above which a label of --multi-label applies, stored with the adapter; auto: the
+    /// one that the validation rows score best at; auto-per-label: one for each label
     #[arg(
         long,
-        value_name = "P",
-        default_value_t = 0.5,
+        value_name = "P|auto|auto-per-label",
+        default_value = "0.5",
         requires = "multi_label",
         help_heading = "Own files"
     )]
-    threshold: f64,
+    threshold: ThresholdFlag,
     /// The labels in the order of their numbers, another one being an error; by default those that
     /// occur in the training file, sorted
     #[arg(long = "labels", value_name = "LABEL,…", value_delimiter = ',', conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
@@ -64,12 +70,42 @@ pub(crate) struct RowFlags {
     files: FileFlags,
 }
 
+/// Where the thresholds of sets of labels come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ThresholdFlag {
+    At(f64),
+    Auto(ThresholdChoice),
+}
+
+impl FromStr for ThresholdFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ThresholdFlag, String> {
+        match text {
+            "auto" => Ok(ThresholdFlag::Auto(ThresholdChoice::OneForAll)),
+            "auto-per-label" => Ok(ThresholdFlag::Auto(ThresholdChoice::OneForEach)),
+            number => number
+                .parse()
+                .map(ThresholdFlag::At)
+                .map_err(|_| "it is a probability, auto or auto-per-label".to_owned()),
+        }
+    }
+}
+
+/// The list of tasks for a command's help.
+pub(crate) fn tasks_help() -> String {
+    let names: Vec<&str> = Task::all().iter().map(|task| task.name).collect();
+    format!("Tasks, for --task with --data: {}", names.join(", "))
+}
+
 /// Rows of a task, and what their answers are.
 pub(crate) struct TaskRows {
     pub(crate) name: Option<String>,
     pub(crate) train: LabelledRows,
     /// `None` where every row is to be trained on.
     pub(crate) validation: Option<LabelledRows>,
+    /// Rows to score on when the training is done.
+    pub(crate) test: Option<LabelledRows>,
     pub(crate) space: AnswerSpace,
     pub(crate) metrics: MetricSet,
     /// Rows of the training file and of the validation file that were left out.
@@ -77,9 +113,27 @@ pub(crate) struct TaskRows {
 }
 
 impl RowFlags {
-    /// The rows; the seed chooses those held out where there is no validation file, and those that
-    /// are drawn where fewer are asked for.
-    pub(crate) fn read(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
+    /// Whether thresholds are chosen by validation rows.
+    pub(crate) fn thresholds(&self) -> ThresholdChoice {
+        match self.threshold {
+            ThresholdFlag::At(_) => ThresholdChoice::Given,
+            ThresholdFlag::Auto(choice) => choice,
+        }
+    }
+
+    /// The rows; the seed chooses the share of them that is held out where there is no validation
+    /// file, and those that are drawn where fewer are asked for.
+    pub(crate) fn read(
+        &self,
+        (held_out, seed): (f64, u64),
+        common: &Common,
+    ) -> Result<TaskRows, CliError> {
+        if self.task.is_none() && self.train_file.is_empty() {
+            return Err(CliError::usage(
+                "there is nothing to train on: give one of --train-file FILE, your own rows, and \
+                 --task NAME with --data DIR, a published task",
+            ));
+        }
         for (name, most) in [
             ("max-train-samples", self.max_train_samples),
             ("max-eval-samples", self.max_eval_samples),
@@ -90,7 +144,7 @@ impl RowFlags {
         }
         let mut rows = match (&self.task, &self.data) {
             (Some(name), Some(folder)) => published_rows(name, folder, common)?,
-            _ => self.own_rows(seed, common)?,
+            _ => self.own_rows((held_out, seed), common)?,
         };
         if let Some(most) = self.max_train_samples {
             rows.train = rows.train.sample(most, seed);
@@ -101,18 +155,30 @@ impl RowFlags {
         Ok(rows)
     }
 
-    fn own_rows(&self, seed: u64, common: &Common) -> Result<TaskRows, CliError> {
+    fn own_rows(
+        &self,
+        (held_out, seed): (f64, u64),
+        common: &Common,
+    ) -> Result<TaskRows, CliError> {
         let kind = match (self.regression, self.multi_label) {
             (true, _) => AnswerKind::Value,
             (false, true) => AnswerKind::LabelSet,
             (false, false) => AnswerKind::Class,
         };
-        let threshold = Threshold::new(self.threshold)?;
+        let thresholds: Thresholds = match self.threshold {
+            ThresholdFlag::At(probability) => Threshold::new(probability)?.into(),
+            ThresholdFlag::Auto(_) => Thresholds::default(),
+        };
         let reading = self.labels.reading(kind)?;
-        let is_standard_input =
-            |paths: &[PathBuf]| paths.iter().any(|path| path.as_os_str() == "-");
-        if is_standard_input(&self.train_file) && is_standard_input(&self.validation_file) {
-            let message = "--train-file and --validation-file cannot both be standard input";
+        let files = [
+            ("train-file", &self.train_file),
+            ("validation-file", &self.validation_file),
+            ("test-file", &self.test_file),
+        ];
+        let piped =
+            files.iter().filter(|(_, paths)| paths.iter().any(|path| path.as_os_str() == "-"));
+        if let [(one, _), (other, _), ..] = piped.collect::<Vec<_>>()[..] {
+            let message = format!("--{one} and --{other} cannot both be standard input");
             return Err(CliError::usage(message));
         }
         let columns = self.files.columns().with_label(Column::required(&self.labels.label_column));
@@ -125,12 +191,16 @@ impl RowFlags {
             [] => None,
             files => Some(read(files)?),
         };
-        let of_validation = validation.iter().flat_map(|(examples, _)| examples);
-        reading.check_unwanted(examples.iter().chain(of_validation))?;
+        let test = match &self.test_file[..] {
+            [] => None,
+            files => Some(read(files)?),
+        };
+        let others = validation.iter().chain(&test).flat_map(|(examples, _)| examples);
+        reading.check_unwanted(examples.iter().chain(others))?;
         let space = match &self.label_list {
-            None => reading.infer(&examples)?.with_threshold(threshold),
+            None => reading.infer(&examples)?.with_thresholds(thresholds),
             Some(names) if self.multi_label => {
-                AnswerSpace::LabelSets(LabelMap::new(names.clone())?, threshold)
+                AnswerSpace::LabelSets(LabelMap::new(names.clone())?, thresholds)
             }
             Some(names) => AnswerSpace::Classes(LabelMap::new(names.clone())?),
         };
@@ -138,22 +208,27 @@ impl RowFlags {
         let mut train = LabelledRows::new(examples, &reading, &space, &mut report)?;
         rows::say(common, &report);
         left_out[0] = report.rows_left_out();
+        let labelled = |(examples, mut report): (Vec<Example>, ReadReport)| {
+            let rows = LabelledRows::new(examples, &reading, &space, &mut report)?;
+            rows::say(common, &report);
+            Ok::<_, CliError>((rows, report.rows_left_out()))
+        };
+        let test = test.map(labelled).transpose()?.map(|(rows, _)| rows);
         let validation = match validation {
-            Some((examples, mut report)) => {
-                let rows = LabelledRows::new(examples, &reading, &space, &mut report)?;
-                rows::say(common, &report);
-                left_out[1] = report.rows_left_out();
+            Some(read) => {
+                let (rows, left) = labelled(read)?;
+                left_out[1] = left;
                 Some(rows)
             }
-            None if self.validation_fraction == 0.0 => None,
+            None if held_out == 0.0 => None,
             None => {
-                let mut parts = train.split(&[self.validation_fraction], seed)?.into_iter();
+                let mut parts = train.split(&[held_out], seed)?.into_iter();
                 train = parts.next().unwrap_or(train);
                 parts.next()
             }
         };
         let metrics = MetricSet::for_kind(kind);
-        Ok(TaskRows { name: None, train, validation, space, metrics, left_out })
+        Ok(TaskRows { name: None, train, validation, test, space, metrics, left_out })
     }
 }
 
@@ -172,6 +247,7 @@ fn published_rows(name: &str, folder: &Path, common: &Common) -> Result<TaskRows
         name: Some(task.name.to_owned()),
         train,
         validation: Some(validation),
+        test: None,
         space,
         metrics: task.metrics,
         left_out: [of_training, of_validation],

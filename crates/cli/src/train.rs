@@ -1,9 +1,11 @@
 //! `adaptkit train`: an adapter and a head for a task.
 
 mod adapterdrop;
+mod folds;
 mod interruption;
 mod metrics_log;
 mod model_card;
+mod objective_flags;
 mod plan;
 mod run_flags;
 mod run_folder;
@@ -18,7 +20,8 @@ pub(crate) use self::adapterdrop::{AdapterDrop, RobustDraws};
 pub(crate) use self::interruption::Interruption;
 pub(crate) use self::metrics_log::MetricsLog;
 pub(crate) use self::model_card::ModelCard;
-pub(crate) use self::plan::{Plan, adapter_name};
+pub(crate) use self::objective_flags::{ObjectiveFlags, PositiveFlag, say_positive};
+pub(crate) use self::plan::{Plan, adapter_name, scores_in_words};
 pub(crate) use self::run_flags::{Defaults, RunFlags};
 pub(crate) use self::subject::{Begun, NewAdapter, NewFusion, Subject};
 use crate::Common;
@@ -27,6 +30,7 @@ use crate::task_folder::own_files;
 
 /// Flags of `adaptkit train`.
 #[derive(Args)]
+#[command(after_help = help())]
 pub(crate) struct Flags {
     #[command(flatten)]
     run: RunFlags,
@@ -62,6 +66,19 @@ pub(crate) struct Flags {
     /// The share of the adapter's outputs that training drops
     #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Adapter")]
     adapter_dropout: f64,
+}
+
+fn help() -> String {
+    format!(
+        "Examples:\n  \
+         adaptkit train --model all-MiniLM-L6-v2 --train-file reviews.csv --text-column review \
+         --label-column verdict --output-dir verdicts\n  \
+         adaptkit train --model all-MiniLM-L6-v2 --train-file train.tsv --validation-file dev.tsv \
+         --test-file test.tsv --metric f1_macro --class-weights balanced --output-dir topics\n  \
+         adaptkit train --model all-MiniLM-L6-v2 --task rte --data glue --output-dir rte\n\n\
+         {}",
+        crate::task_rows::tasks_help()
+    )
 }
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {

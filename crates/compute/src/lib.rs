@@ -36,7 +36,7 @@ pub use bottleneck::{
 pub use device::Device;
 pub use error::ComputeError;
 pub use linear::{FrozenLinear, Parameter};
-pub use loss::{sigmoid, softmax};
+pub use loss::{ClassLoss, sigmoid, softmax};
 pub use mixture::{Attended, AttendedGradients};
 pub use norm::{FrozenNorm, NormRef, NormTape, TrainedNorm};
 pub use operand::Operand;

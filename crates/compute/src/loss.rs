@@ -1,6 +1,7 @@
 //! Losses of logits, with the gradient at the logits.
 
 use adaptkit_kernels::loss;
+pub use adaptkit_kernels::loss::ClassLoss;
 
 use crate::Tensor;
 
@@ -14,24 +15,31 @@ impl Tensor {
         }
     }
 
-    /// The mean soft-max cross-entropy of logits [rows, classes] and its gradient.
+    /// The mean soft-max cross-entropy of logits [rows, classes] and its gradient, rows weighing as
+    /// their labels do.
     ///
     /// # Panics
-    /// If there is not one label below `classes` a row.
-    pub fn cross_entropy(&self, labels: &[usize]) -> (f64, Tensor) {
+    /// If there is not one label below `classes` a row, or not one weight a class.
+    pub fn cross_entropy(&self, labels: &[usize], of: ClassLoss<'_>) -> (f64, Tensor) {
         assert_eq!(labels.len(), self.rows());
         let mut d = self.device().uninitialised(self.rows(), self.columns());
-        let value = loss::cross_entropy(self.values(), labels, d.values_mut());
+        let value = loss::cross_entropy(self.values(), labels, of, d.values_mut());
         (value, d)
     }
 
-    /// The mean sigmoid cross-entropy of logits [rows, labels] and its gradient.
+    /// The mean sigmoid cross-entropy of logits [rows, labels] and its gradient; where there are
+    /// weights, a target of 1 counts as many times as its label's says.
     ///
     /// # Panics
-    /// If there is not a target in 0..=1 for each logit.
-    pub fn binary_cross_entropy(&self, targets: &[f32]) -> (f64, Tensor) {
+    /// If there is not a target in 0..=1 for each logit, or not one weight a label.
+    pub fn binary_cross_entropy(
+        &self,
+        targets: &[f32],
+        positive_weights: Option<&[f64]>,
+    ) -> (f64, Tensor) {
         let mut d = self.device().uninitialised(self.rows(), self.columns());
-        let value = loss::binary_cross_entropy(self.values(), targets, d.values_mut());
+        let value =
+            loss::binary_cross_entropy(self.values(), targets, positive_weights, d.values_mut());
         (value, d)
     }
 

@@ -4,6 +4,7 @@
 use adaptkit_kernels::attention::{Attention, Heads, HeadsMut, Operands};
 use adaptkit_kernels::elementary::{Elementary, apply};
 use adaptkit_kernels::elementwise::Dropout;
+use adaptkit_kernels::loss::ClassLoss;
 use adaptkit_kernels::norm::{
     LayerNorm, Normalised, add_layer_norm, layer_norm_again, layer_norm_backward,
 };
@@ -331,10 +332,21 @@ fn losses_and_their_gradients_are_those_of_the_definition() {
     let z = vector(12, &mut random);
     let labels = [2, 0, 1, 1];
     let targets: Vec<f32> = (0..12).map(|i| (i % 2) as f32).collect();
+    let weights = [0.5, 3.0, 0.0];
+    let plain = ClassLoss::default();
+    let weighted = ClassLoss { weights: Some(&weights), smoothing: 0.0 };
+    let smoothed = ClassLoss { weights: None, smoothing: 0.25 };
+    let both = ClassLoss { smoothing: 0.25, ..weighted };
     type Loss<'a> = &'a dyn Fn(&[f32], &mut [f32]) -> f64;
-    let cases: [(&str, Loss<'_>); 3] = [
-        ("cross-entropy", &|z, d| loss::cross_entropy(z, &labels, d)),
-        ("binary cross-entropy", &|z, d| loss::binary_cross_entropy(z, &targets, d)),
+    let cases: [(&str, Loss<'_>); 7] = [
+        ("cross-entropy", &|z, d| loss::cross_entropy(z, &labels, plain, d)),
+        ("weighted cross-entropy", &|z, d| loss::cross_entropy(z, &labels, weighted, d)),
+        ("smoothed cross-entropy", &|z, d| loss::cross_entropy(z, &labels, smoothed, d)),
+        ("weighted, smoothed cross-entropy", &|z, d| loss::cross_entropy(z, &labels, both, d)),
+        ("binary cross-entropy", &|z, d| loss::binary_cross_entropy(z, &targets, None, d)),
+        ("weighted binary cross-entropy", &|z, d| {
+            loss::binary_cross_entropy(z, &targets, Some(&weights), d)
+        }),
         ("squared error", &|z, d| loss::mean_squared_error(z, &targets, d)),
     ];
     for (what, f) in cases {
@@ -351,6 +363,14 @@ fn losses_and_their_gradients_are_those_of_the_definition() {
         }
         assert!(f(&[1e4; 12], &mut d).is_finite(), "{what} of large logits");
     }
+}
+
+#[test]
+fn rows_that_all_weigh_nothing_have_no_loss_and_no_gradient() {
+    let mut d = [f32::NAN; 4];
+    let of = ClassLoss { weights: Some(&[0.0, 2.0]), smoothing: 0.5 };
+    assert_eq!(loss::cross_entropy(&[1.0, 2.0, 3.0, -1.0], &[0, 0], of, &mut d), 0.0);
+    assert_eq!(d, [0.0; 4]);
 }
 
 #[test]

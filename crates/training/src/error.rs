@@ -481,6 +481,77 @@ pub enum TrainingError {
         /// What the parser said.
         reason: String,
     },
+    /// Class weights are not a JSON object of numbers.
+    #[error(
+        "the class weights are not a JSON object such as {{\"ham\": 1, \"spam\": 6.5}}: {reason}"
+    )]
+    BadClassWeights {
+        /// What the parser said.
+        reason: String,
+    },
+    /// A class weight is given for a label that there is none of.
+    #[error("a class weight for the unknown label {}; the labels are {known}", quoted(label))]
+    WeightOfUnknownLabel {
+        /// The label.
+        label: String,
+        /// The labels there are.
+        known: NameList,
+    },
+    /// A label has no class weight.
+    #[error("there is no weight for the label {}; give every label one", quoted(label))]
+    NoClassWeight {
+        /// The label.
+        label: String,
+    },
+    /// A class weight is negative or not finite.
+    #[error(
+        "the weight of the label {} is {weight}; it must be a finite number not below 0",
+        quoted(label)
+    )]
+    BadClassWeight {
+        /// The label.
+        label: String,
+        /// The weight.
+        weight: f64,
+    },
+    /// No label weighs anything.
+    #[error("every class weight is 0: there is nothing to learn")]
+    ClassWeightsZero,
+    /// A share of label smoothing is not one.
+    #[error("the label smoothing is {share}; it must be a share from 0 to below 1")]
+    BadSmoothing {
+        /// The share.
+        share: f64,
+    },
+    /// A learning rate is not above the one that its schedule ends with.
+    #[error(
+        "the {schedule} schedule ends with a learning rate of {lowest}, and the run's highest is \
+         {learning_rate}: give a higher one, or another schedule"
+    )]
+    LearningRateTooLow {
+        /// The schedule.
+        schedule: &'static str,
+        /// The highest learning rate.
+        learning_rate: f64,
+        /// Where the schedule ends.
+        lowest: f64,
+    },
+    /// An option does not fit the kind of answers.
+    #[error("{what} needs {needed}, and the rows have {given}")]
+    UnfitOption {
+        /// The option.
+        what: &'static str,
+        /// The kind it needs.
+        needed: &'static str,
+        /// The kind there is.
+        given: &'static str,
+    },
+    /// Something needs validation rows, and there are none.
+    #[error("{what} needs validation rows, and there are none")]
+    NeedsValidation {
+        /// What needs them.
+        what: &'static str,
+    },
     /// A share of rows to hold out is not between 0 and 1.
     #[error("the held-out shares add up to {sum}; each must be above 0 and all together below 1")]
     BadFraction {
@@ -526,6 +597,41 @@ pub enum TrainingError {
         task: &'static str,
         /// The part's file.
         part: &'static str,
+    },
+    /// A metric's name is not known, or not one of the task's.
+    #[error("no metric {} for {kind}; those that fit are {fitting}", quoted(metric))]
+    UnfitMetric {
+        /// The metric.
+        metric: String,
+        /// The kind of answers.
+        kind: &'static str,
+        /// The metrics that fit.
+        fitting: NameList,
+    },
+    /// No score is about a positive label.
+    #[error(
+        "a positive label is for two labels, one a row; these rows have {kind}, or more labels"
+    )]
+    NoPositiveLabel {
+        /// The kind of answers.
+        kind: &'static str,
+    },
+    /// A metric of one label names one that there is none of.
+    #[error("unknown label {}; the labels are {known}", quoted(label))]
+    MetricOfUnknownLabel {
+        /// The label.
+        label: String,
+        /// The labels there are.
+        known: NameList,
+    },
+    /// An area under a curve has nothing to compare.
+    #[error(
+        "{metric} compares rows that have a label with rows that have not, and no label is in only \
+         some of the rows: bring more rows, or choose another metric"
+    )]
+    NothingToCompare {
+        /// The metric.
+        metric: String,
     },
     /// Two lists that go row by row have different lengths.
     #[error("{left} {left_name} for {right} {right_name}")]

@@ -12,16 +12,24 @@
 mod classification;
 mod confusion;
 mod correlation;
+mod metric;
 mod multi_label;
 mod residuals;
+mod roc;
 
 pub use classification::{accuracy, binary_f1, macro_f1, matthews_correlation, micro_f1};
 pub use confusion::{ConfusionMatrix, LabelScores};
 pub use correlation::{mean_squared_error, pearson, spearman};
+pub(crate) use metric::ScoredRows;
+pub use metric::{Metric, Scoring};
+pub(crate) use multi_label::label_set_micro_counts;
 pub use multi_label::{
     exact_match, label_set_label_scores, label_set_macro_f1, label_set_micro_f1,
 };
 pub use residuals::Residuals;
+pub use roc::area_under_roc;
+
+use std::borrow::Cow;
 
 use serde::{Serialize, Serializer};
 
@@ -30,7 +38,7 @@ use crate::data::{AnswerKind, Answers};
 
 /// Scores by name, in the order they are to be shown in.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Scores(pub Vec<(&'static str, f64)>);
+pub struct Scores(pub Vec<(Cow<'static, str>, f64)>);
 
 impl Scores {
     /// The score of this name.
@@ -39,8 +47,8 @@ impl Scores {
     }
 
     /// Names and scores.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, f64)> + '_ {
-        self.0.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = (&str, f64)> + '_ {
+        self.0.iter().map(|(name, score)| (&**name, *score))
     }
 }
 
@@ -111,7 +119,8 @@ impl MetricSet {
         }
     }
 
-    /// The scores of `predictions` against `truth`, for a head with this many `labels`.
+    /// The scores of `predictions` against `truth`, for a head with this many `labels`, of which
+    /// `positive` is the one that the F1 of two labels is about.
     ///
     /// # Errors
     /// No rows, different lengths, answers of another kind than the set is for, a label number that
@@ -121,6 +130,7 @@ impl MetricSet {
         predictions: &Answers,
         truth: &Answers,
         labels: usize,
+        positive: u32,
     ) -> Result<Scores, TrainingError> {
         check(predictions, labels)?;
         check(truth, labels)?;
@@ -138,7 +148,7 @@ impl MetricSet {
         let values = match (self, predictions, truth) {
             (MetricSet::Accuracy, Answers::Classes(p), Answers::Classes(t)) => vec![accuracy(p, t)],
             (MetricSet::AccuracyAndF1, Answers::Classes(p), Answers::Classes(t)) => {
-                with_mean(accuracy(p, t), binary_f1(p, t))
+                with_mean(accuracy(p, t), binary_f1(p, t, positive))
             }
             (MetricSet::AccuracyAndMacroF1, Answers::Classes(p), Answers::Classes(t)) => {
                 with_mean(accuracy(p, t), macro_f1(p, t, labels))
@@ -151,7 +161,7 @@ impl MetricSet {
             }
             (MetricSet::Classification, Answers::Classes(p), Answers::Classes(t)) => {
                 if labels <= 2 {
-                    vec![accuracy(p, t), binary_f1(p, t)]
+                    vec![accuracy(p, t), binary_f1(p, t, positive)]
                 } else {
                     vec![accuracy(p, t), macro_f1(p, t, labels), micro_f1(p, t)]
                 }
@@ -164,7 +174,8 @@ impl MetricSet {
             }
             _ => return Err(self.wrong_answers(predictions, truth)),
         };
-        Ok(Scores(self.names(labels).iter().copied().zip(values).collect()))
+        let names = self.names(labels).iter().map(|name| Cow::Borrowed(*name));
+        Ok(Scores(names.zip(values).collect()))
     }
 
     /// The kind of answers the set is for.
@@ -185,11 +196,6 @@ impl MetricSet {
             given: given.name(),
         }
     }
-}
-
-/// Whether a higher score of this name is a better one.
-pub fn higher_is_better(metric: &str) -> bool {
-    !matches!(metric, "loss" | "mse")
 }
 
 fn with_mean(first: f64, second: f64) -> Vec<f64> {
@@ -311,7 +317,7 @@ mod tests {
             ),
         ];
         for (set, predictions, truth, labels, expected) in cases {
-            let scores = set.compute(predictions, truth, labels).unwrap();
+            let scores = set.compute(predictions, truth, labels, 1).unwrap();
             assert_eq!(scores.0.len(), expected.len(), "{set:?}");
             for ((name, score), (expected_name, expected_score)) in scores.iter().zip(expected) {
                 assert_eq!(name, *expected_name, "{set:?}");
@@ -319,9 +325,8 @@ mod tests {
             }
             assert!(scores.get(set.best_metric()).is_some(), "{set:?}");
         }
-        let json = serde_json::to_string(&MetricSet::Regression.compute(&pv, &tv, 1).unwrap());
+        let json = serde_json::to_string(&MetricSet::Regression.compute(&pv, &tv, 1, 1).unwrap());
         assert!(json.unwrap().starts_with("{\"mse\":0.333"));
-        assert!(higher_is_better("f1") && !higher_is_better("mse") && !higher_is_better("loss"));
     }
 
     #[test]
@@ -365,7 +370,7 @@ mod tests {
             ),
         ];
         for (set, predictions, truth, message) in cases {
-            let error = set.compute(&predictions, &truth, 2).unwrap_err().to_string();
+            let error = set.compute(&predictions, &truth, 2, 1).unwrap_err().to_string();
             assert!(error.contains(message), "{error}");
         }
     }

@@ -24,7 +24,7 @@ use crate::TrainingError;
 use crate::data::{
     AnswerKind, AnswerSpace, Column, Columns, Delimiter, ExampleReader, Input, LabelMap,
     LabelNames, LabelReading, LabelledRows, Quoting, RaggedRows, ReadOptions, ReadReport,
-    RowFormat, Threshold, read_examples,
+    RowFormat, Thresholds, read_examples,
 };
 use crate::error::NameList;
 use crate::metrics::MetricSet;
@@ -110,7 +110,7 @@ impl Task {
             }
             AnswerKind::LabelSet => {
                 let labels = LabelMap::new(self.labels.iter().map(|(_, name)| *name))?;
-                AnswerSpace::LabelSets(labels, Threshold::HALF)
+                AnswerSpace::LabelSets(labels, Thresholds::default())
             }
         })
     }

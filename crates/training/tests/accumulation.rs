@@ -6,9 +6,10 @@ use adaptkit_encoder::{Encoder, TokenisedRow};
 use adaptkit_testkit::{Random, golden_dir};
 use adaptkit_training::TrainingError;
 use adaptkit_training::data::{AnswerSpace, Answers, LabelMap};
-use adaptkit_training::metrics::MetricSet;
+use adaptkit_training::metrics::{MetricSet, Scoring};
 use adaptkit_training::run::{
-    Dataset, Ending, EpochReport, HyperParameters, Observer, StepReport, train,
+    Dataset, Ending, EpochReport, HyperParameters, LrScheduler, Objective, Observer, StepReport,
+    ThresholdChoice, train,
 };
 
 struct Steps(Vec<(f64, f64)>);
@@ -40,6 +41,10 @@ fn options() -> HyperParameters {
         gradient_accumulation_steps: 1,
         learning_rate: 1e-3,
         warmup_ratio: 0.1,
+        warmup_steps: None,
+        lr_scheduler: LrScheduler::Linear,
+        objective: Objective::default(),
+        thresholds: ThresholdChoice::Given,
         weight_decay: 0.01,
         max_grad_norm: 1.0,
         base_dropout: false,
@@ -72,8 +77,9 @@ fn run(options: &HyperParameters) -> (Vec<(f64, f64)>, usize, Vec<f32>) {
     let mut model = TaskModel::new(&encoder, &config, &head, 1).expect("a model");
     encoder.prepare_backward(model.adapter.lowest()).expect("the same files");
     let (space, mut steps) = (AnswerSpace::Classes(labels), Steps(Vec::new()));
-    let task = (&space, MetricSet::Accuracy);
-    let sets = (&data, &data);
+    let scoring = Scoring::from(MetricSet::Accuracy);
+    let task = (&space, &scoring);
+    let sets = (&data, Some(&data));
     let ending = train(&encoder, &mut model, sets, task, options, None, None, &mut steps);
     let Ok(Ending::Finished(outcome)) = ending else { panic!("{ending:?}") };
     let mut parameters = Vec::new();

@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use std::num::NonZero;
 
 use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, Loss, Owner, TaskModel, TrainingPass};
-use adaptkit_compute::{Activation, Device, Precision, Tensor};
+use adaptkit_compute::{Activation, ClassLoss, Device, Precision, Tensor};
 use adaptkit_encoder::{BaseDropout, Encoder, Place, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 use adaptkit_training::TrainingError;
@@ -48,8 +48,8 @@ fn a_dropped_layer_is_as_if_the_adapter_had_no_module_there() {
     let labels: Vec<usize> = (0..rows.len()).map(|row| row % 3).collect();
     let targets: Vec<f32> = (0..3 * rows.len()).map(|i| (i % 2) as f32).collect();
     let values: Vec<f32> = (0..rows.len()).map(|row| row as f32 / 4.0).collect();
-    let classes = |logits: &Tensor| logits.cross_entropy(&labels);
-    let sets = |logits: &Tensor| logits.binary_cross_entropy(&targets);
+    let classes = |logits: &Tensor| logits.cross_entropy(&labels, ClassLoss::default());
+    let sets = |logits: &Tensor| logits.binary_cross_entropy(&targets, None);
     let numbers = |logits: &Tensor| logits.mean_squared_error(&values);
     let heads: [(&str, usize, &Loss<'_>); 3] =
         [("classes", 3, &classes), ("label sets", 3, &sets), ("numbers", 1, &numbers)];

@@ -5,7 +5,7 @@ mod small_task;
 use std::num::NonZero;
 
 use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, TaskModel, TrainingPass};
-use adaptkit_compute::{Activation, Device, Precision, Tensor};
+use adaptkit_compute::{Activation, ClassLoss, Device, Precision, Tensor};
 use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch};
 use adaptkit_testkit::{Golden, Random, Report, golden_dir};
 use adaptkit_training::run::{HyperParameters, PrefixCaching, RobustDrop, StatePrecision};
@@ -26,7 +26,7 @@ fn gradients_are_the_loss_s_slopes_with_the_masks_held_fixed() {
     let rows = golden.rows();
     let batch = RaggedBatch::new(rows.iter().map(|(ids, types)| (&ids[..], &types[..])));
     let labels: Vec<usize> = (0..rows.len()).map(|row| row % 2).collect();
-    let loss = |logits: &Tensor| logits.cross_entropy(&labels);
+    let loss = |logits: &Tensor| logits.cross_entropy(&labels, ClassLoss::default());
     let mut report = Report::default();
     for (preset, first_layer) in [("pfeiffer", 0), ("houlsby", 0), ("houlsby", 1)] {
         let mut encoder =

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use adaptkit_adapters::files::{StoredFusion, StoredHead};
 use adaptkit_adapters::{AttentionSums, Entry, Owner, TaskModel, TrainingPass};
-use adaptkit_compute::{Device, Precision, Tensor};
+use adaptkit_compute::{ClassLoss, Device, Precision, Tensor};
 use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
@@ -64,7 +64,7 @@ fn library_name(golden: &Golden, owner: Owner, part: &str) -> String {
 fn accumulate(case: &mut Case) -> f64 {
     let labels = case.golden.integers("targets");
     let labels: Vec<usize> = labels.iter().map(|label| *label as usize).collect();
-    let loss = |logits: &Tensor| logits.cross_entropy(&labels);
+    let loss = |logits: &Tensor| logits.cross_entropy(&labels, ClassLoss::default());
     let pass =
         TrainingPass { first_layer: 0, head_dropout: 0.0, base_dropout: BaseDropout::NONE, key: 7 };
     let entry = Entry::embedded(&case.encoder, &case.batch);

@@ -8,7 +8,7 @@
 
 use adaptkit_adapters::files::{HeadKind, StoredAdapter, StoredHead};
 use adaptkit_adapters::{Adapter, Entry, Head, Owner, TaskModel, TrainingPass};
-use adaptkit_compute::{Activation, AdamW, Device, Precision, Tensor, TrainedLinear};
+use adaptkit_compute::{Activation, AdamW, ClassLoss, Device, Precision, Tensor, TrainedLinear};
 use adaptkit_encoder::{BaseDropout, Encoder, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 use adaptkit_training::run::Optimiser;
@@ -51,13 +51,16 @@ fn case(name: &str, device: &Device) -> Case {
 impl Case {
     fn loss(&self, logits: &Tensor) -> (f64, Tensor) {
         match self.kind {
-            HeadKind::MultiLabel => logits.binary_cross_entropy(&self.golden.floats("targets")),
+            HeadKind::MultiLabel => {
+                logits.binary_cross_entropy(&self.golden.floats("targets"), None)
+            }
             HeadKind::Classification if logits.columns() == 1 => {
                 logits.mean_squared_error(&self.golden.floats("targets"))
             }
             HeadKind::Classification => {
                 let labels = self.golden.integers("targets");
-                logits.cross_entropy(&labels.iter().map(|l| *l as usize).collect::<Vec<_>>())
+                let labels: Vec<usize> = labels.iter().map(|l| *l as usize).collect();
+                logits.cross_entropy(&labels, ClassLoss::default())
             }
         }
     }

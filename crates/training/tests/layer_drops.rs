@@ -46,17 +46,17 @@ fn one_pass_gives_what_an_adapter_without_those_layers_gives() {
         };
         let whole = model(0..0);
         let metrics = MetricSet::Accuracy;
-        let lowest = evaluate_lowest_dropped(&encoder, &whole, &data, &space, metrics);
+        let lowest = evaluate_lowest_dropped(&encoder, &whole, &data, &space, &metrics.into());
         let lowest = lowest.expect("scores");
         let dropped: Vec<_> = lowest.iter().map(|d| (d.first, d.layers)).collect();
         assert_eq!(dropped, (0..=LAYERS).map(|n| (0, n)).collect::<Vec<_>>());
-        let spans = evaluate_spans_dropped(&encoder, &whole, &data, &space, metrics);
+        let spans = evaluate_spans_dropped(&encoder, &whole, &data, &space, &metrics.into());
         let spans = spans.expect("scores");
         assert_eq!(spans.len(), 1 + LAYERS * (LAYERS + 1) / 2);
         let mut losses = Vec::new();
         for drop in lowest.iter().chain(&spans) {
             let alone = model(drop.first..drop.first + drop.layers);
-            let alone = evaluate(&encoder, &alone, &data, &space, metrics).expect("scores");
+            let alone = evaluate(&encoder, &alone, &data, &space, &metrics.into()).expect("scores");
             let what = format!("{preset}, {} layers from {}", drop.layers, drop.first);
             assert_eq!(drop.evaluation.loss, alone.loss, "{what}");
             assert_eq!(drop.evaluation.predictions, alone.predictions, "{what}");

@@ -3,7 +3,7 @@
 use adaptkit_adapters::config::ReductionFactor;
 use adaptkit_adapters::files::{HeadKind, ModelReference, StoredAdapter};
 use adaptkit_adapters::{AdapterConfig, Entry, HeadShape, Owner, TaskModel, TrainingPass};
-use adaptkit_compute::{Activation, Device, Precision, Tensor};
+use adaptkit_compute::{Activation, ClassLoss, Device, Precision, Tensor};
 use adaptkit_encoder::{BaseDropout, Encoder, Place, RaggedBatch, Site};
 use adaptkit_testkit::{Golden, Report, golden_dir};
 
@@ -30,7 +30,7 @@ fn shared(encoder: &Encoder, config: &AdapterConfig) -> TaskModel {
 
 fn accumulate(encoder: &Encoder, model: &mut TaskModel, batch: &RaggedBatch, drop: usize) {
     let labels: Vec<usize> = (0..batch.rows()).map(|row| row % 3).collect();
-    let loss = |logits: &Tensor| logits.cross_entropy(&labels);
+    let loss = |logits: &Tensor| logits.cross_entropy(&labels, ClassLoss::default());
     let pass = TrainingPass {
         first_layer: drop,
         head_dropout: 0.0,

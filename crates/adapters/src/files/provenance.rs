@@ -56,6 +56,13 @@ pub struct Provenance {
     /// The probability above which a label of a multi-label head applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
+    /// The probability above which each label of a multi-label head applies, in the labels' order, where
+    /// each has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Vec<f64>>,
+    /// The label that precision, recall and F1 of two labels are about, where it was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positive_label: Option<String>,
     /// The longest row it was trained on, in tokens.
     #[serde(default)]
     pub max_length: Option<usize>,
@@ -182,6 +189,8 @@ mod tests {
             task: Some(String::from("rte")),
             labels: vec![String::from("entailment"), String::from("not_entailment")],
             threshold: Some(0.25),
+            thresholds: None,
+            positive_label: None,
             max_length: Some(128),
             seed: Some(u64::MAX),
             adapterdrop: Some(String::from("robust")),

@@ -4,10 +4,10 @@ use adaptkit::adapters::TaskModel;
 use adaptkit::encoder::Encoder;
 use adaptkit::training::TrainingError;
 use adaptkit::training::data::{AnswerKind, AnswerSpace, Answers, LabelMap};
-use adaptkit::training::metrics::MetricSet;
+use adaptkit::training::metrics::{MetricSet, Scoring};
 use adaptkit::training::run::{
-    Dataset, Ending, EpochReport, HyperParameters, Observer, PrefixCaching, RobustDrop,
-    StatePrecision, StepReport, train,
+    Dataset, Ending, EpochReport, HyperParameters, LrScheduler, Objective, Observer, PrefixCaching,
+    RobustDrop, StatePrecision, StepReport, ThresholdChoice, train,
 };
 
 use super::Cache;
@@ -73,11 +73,8 @@ impl Steps<'_> {
     ) -> Result<Vec<f64>, CliError> {
         let Steps { encoder, workload, batch, cache, rounds } = *self;
         let rows = &workload.rows;
-        let classes = |rows: usize| Answers::Classes((0..rows as u32).map(|row| row % 2).collect());
-        let train_set = Dataset { rows: rows.clone(), answers: classes(rows.len()) };
-        // The loop evaluates after each epoch, which is not timed: a row is enough.
-        let shortest = rows.iter().min_by_key(|row| row.ids.len()).cloned();
-        let validation = Dataset { rows: shortest.into_iter().collect(), answers: classes(1) };
+        let classes = (0..rows.len() as u32).map(|row| row % 2).collect();
+        let train_set = Dataset { rows: rows.clone(), answers: Answers::Classes(classes) };
         let space = AnswerSpace::Classes(LabelMap::new(vec!["no".to_owned(), "yes".to_owned()])?);
         let options = HyperParameters {
             epochs: epochs.saturating_add(1),
@@ -85,7 +82,11 @@ impl Steps<'_> {
             max_batch_tokens: None,
             gradient_accumulation_steps: 1,
             learning_rate: 1e-5,
+            lr_scheduler: LrScheduler::Linear,
             warmup_ratio: 0.0,
+            warmup_steps: None,
+            objective: Objective::default(),
+            thresholds: ThresholdChoice::Given,
             weight_decay: 0.01,
             max_grad_norm: 1.0,
             head_dropout: encoder.config().hidden_dropout_prob,
@@ -102,8 +103,8 @@ impl Steps<'_> {
             directory: None,
         });
         let mut times = EpochTimes { rounds, seconds: Vec::new() };
-        let sets = (&train_set, &validation);
-        let answers = (&space, MetricSet::for_kind(AnswerKind::Class));
+        let scoring = Scoring::from(MetricSet::for_kind(AnswerKind::Class));
+        let (sets, answers) = ((&train_set, None), (&space, &scoring));
         let caching = caching.as_ref();
         let ending = train(encoder, model, sets, answers, &options, None, caching, &mut times)?;
         if let Ending::Stopped { .. } = ending {

@@ -45,9 +45,11 @@ impl MetricsLog {
         line.insert("step".into(), json!(report.step));
         line.insert("epoch".into(), json!(report.epoch as f64));
         line.insert("train_loss".into(), json!(report.train_loss));
-        line.insert("eval_loss".into(), json!(report.evaluation.loss));
-        for (name, score) in report.evaluation.scores.iter() {
-            line.insert(format!("eval_{name}"), json!(score));
+        if let Some(evaluation) = &report.evaluation {
+            line.insert("eval_loss".into(), json!(evaluation.loss));
+            for (name, score) in evaluation.scores.iter() {
+                line.insert(format!("eval_{name}"), json!(score));
+            }
         }
         line.insert("best".into(), json!(report.best));
         self.append(&Value::Object(line))

@@ -86,13 +86,16 @@ impl ModelCard<'_> {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             card += &format!("\nLabels: {}{more}.\n", shown.join(", "));
         }
-        if self.results.keys().any(|name| name.starts_with("eval_")) {
-            card += "\n## Scores on the validation rows\n\n| metric | value |\n|---|---|\n";
-        }
-        let timing = ["eval_runtime", "eval_samples_per_second"];
-        for (name, value) in self.results {
-            if name.starts_with("eval_") && !timing.contains(&&name[..]) {
-                card += &format!("| {name} | {} |\n", shown(value));
+        for (part, rows) in [("eval_", "validation"), ("test_", "test")] {
+            let timing = ["runtime", "samples_per_second"];
+            let told = |name: &str| name.strip_prefix(part).is_some_and(|n| !timing.contains(&n));
+            let scores: Vec<_> = self.results.iter().filter(|(name, _)| told(name)).collect();
+            if !scores.is_empty() {
+                card +=
+                    &format!("\n## Scores on the {rows} rows\n\n| metric | value |\n|---|---|\n");
+            }
+            for (name, value) in scores {
+                card += &format!("| {} | {} |\n", plain(name).replace('|', "\\|"), shown(value));
             }
         }
         card += "\n## Use\n\n```sh\n";
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_card_tells_base_scores_settings_and_how_to_use_it() {
-        let results = json!({"eval_accuracy": 0.5, "eval_runtime": 1.0, "eval_loss": 0.25,
+        let results = json!({"test_f1": 0.75, "eval_accuracy": 0.5, "eval_runtime": 1.0, "eval_loss": 0.25,
             "trained_parameters": 7, "base_parameters": 100});
         let training = json!({"epochs": 3, "learning_rate": 5e-5});
         let config = AdapterConfig::preset("pfeiffer").expect("a preset");
@@ -176,6 +179,8 @@ mod tests {
             "AdapterDrop: the lowest 5 layers have no adapter.",
             "Labels: `a'b`, `c d`.",
             "| eval_accuracy | 0.5 |",
+            "## Scores on the test rows",
+            "| test_f1 | 0.75 |",
             "| learning_rate | 0.00005 |",
             "\"reduction_factor\": 16,",
             "use_safetensors=True",

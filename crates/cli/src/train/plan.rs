@@ -7,11 +7,15 @@ use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
 use adaptkit::adapters::{HeadShape, MeanAttention, TaskModel};
 use adaptkit::compute::Activation;
+use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::TrainingError;
-use adaptkit::training::data::{AnswerKind, LabelledRows, Threshold};
+use adaptkit::training::data::{
+    AnswerKind, AnswerSpace, Answers, LabelledRows, Threshold, Thresholds,
+};
+use adaptkit::training::metrics::Scoring;
 use adaptkit::training::run::{
-    Dataset, Ending, HyperParameters, Outcome, PrefixCaching, attention_sums, train,
+    Dataset, Ending, Evaluation, HyperParameters, Outcome, PrefixCaching, TargetScale,
+    attention_sums, evaluate, train,
 };
 use serde_json::{Map, Value, json};
 
@@ -19,6 +23,7 @@ use super::adapterdrop::{AdapterDrop, RobustDraws};
 use super::interruption::Interruption;
 use super::metrics_log::MetricsLog;
 use super::model_card::ModelCard;
+use super::objective_flags::say_positive;
 use super::run_folder::RunFolder;
 use super::subject::{Begun, Subject};
 use crate::Common;
@@ -48,6 +53,8 @@ pub(crate) struct Plan<'a> {
     /// The base's own by default.
     pub(crate) head_dropout: Option<f32>,
     pub(crate) options: HyperParameters,
+    /// What epochs are scored by, and what chooses the best.
+    pub(crate) scoring: Scoring,
     pub(crate) output_dir: &'a Path,
     pub(crate) overwrite: bool,
     /// What the output directory may hold, to be replaced.
@@ -59,6 +66,8 @@ pub(crate) struct Plan<'a> {
 /// What a run made.
 pub(crate) struct Trained {
     pub(crate) outcome: Outcome,
+    /// The scores of the best parameters on test rows, if there are any.
+    test: Option<Evaluation>,
     pub(crate) encoder: Encoder,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) model: TaskModel,
@@ -68,48 +77,69 @@ pub(crate) struct Trained {
     output_dir: PathBuf,
 }
 
+/// The base of a run.
+pub(super) struct Base {
+    pub(super) encoder: Encoder,
+    pub(super) tokenizer: Tokenizer,
+    reference: ModelReference,
+    /// The layers that the adapter is left out of.
+    left_out: BTreeSet<usize>,
+    /// Tokens of the longest row.
+    max_length: usize,
+    /// The arithmetic, for a checkpoint's facts.
+    precision: String,
+}
+
+impl Base {
+    /// The rows as the encoder takes them.
+    pub(super) fn tokenise(
+        &self,
+        what: &str,
+        rows: &LabelledRows,
+        common: &Common,
+    ) -> Result<Dataset, CliError> {
+        let tokenise = || rows::tokenise(common, what, &self.tokenizer, rows, self.max_length);
+        let tokens = self.encoder.device().run(tokenise)?;
+        Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
+    }
+}
+
 impl Plan<'_> {
     /// Trains, and writes the output directory.
     pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Trained, CliError> {
-        let directory = resolve_model(self.model)?;
-        let device = common.device()?;
-        let precision = common.precision(&device);
-        let mut encoder = Encoder::load(&directory, &device, precision)?;
-        let layers = encoder.config().num_hidden_layers;
-        let mut left_out = BTreeSet::new();
-        self.options.robust_drop =
-            self.adapterdrop.apply(&self.robust_draws, layers, &mut left_out)?;
-        let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
-        let longest = encoder.config().longest_row();
-        let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(longest));
-        self.max_length = Some(max_length);
-        let data = |what: &str, rows: &LabelledRows| -> Result<Dataset, CliError> {
-            let tokens =
-                device.run(|| rows::tokenise(common, what, &tokenizer, rows, max_length))?;
-            Ok(Dataset { rows: tokens, answers: rows.answers.clone() })
+        for part in rows.validation.iter().chain(&rows.test) {
+            self.scoring.check(&part.answers, &rows.space)?;
+        }
+        let mut base = self.load(common)?;
+        let train_set = base.tokenise("training", &rows.train, common)?;
+        let part = |what: &str, rows: &Option<LabelledRows>| {
+            rows.as_ref().map(|rows| base.tokenise(what, rows, common)).transpose()
         };
-        let validation = rows.validation.as_ref().ok_or(TrainingError::NothingToScore)?;
-        let (train_set, validation) =
-            (data("training", &rows.train)?, data("validation", validation)?);
-        let dropout = self.head_dropout.unwrap_or(encoder.config().hidden_dropout_prob);
-        self.options.head_dropout = dropout;
-        let head =
-            HeadShape { outputs: rows.space.outputs(), layers: 2, activation: Activation::Tanh };
-        let config = encoder.config();
-        let reference = ModelReference::new(&config.model_type, self.model, config.hidden_size)?;
-        let seed = self.options.seed;
-        let (mut model, begun) =
-            self.subject.begin(&encoder, (&**self.model, &reference), &head, &left_out, seed)?;
-        encoder.prepare_backward(model.adapter.lowest())?;
-        let (trained, base) = (model.parameters(), encoder.parameters());
+        let validation = part("validation", &rows.validation)?;
+        let test = part("test", &rows.test)?;
+        let (mut model, begun) = self.begin(&mut base, &rows.space)?;
+        let encoder = &base.encoder;
+        let (trained, all) = (model.parameters(), encoder.parameters());
         common.note(format_args!(
-            "training {trained} parameters ({:.2} % of the base's {base}) on {} rows, {} tokens; \
-             validating on {} rows; {device:?}",
-            100.0 * trained as f64 / base as f64,
+            "training {trained} parameters ({:.2} % of the base's {all}) on {} rows, {} tokens; {}; \
+             {:?}",
+            100.0 * trained as f64 / all as f64,
             train_set.len(),
             train_set.tokens(),
-            validation.len(),
+            match &validation {
+                Some(rows) => format!(
+                    "validating on {} rows, the best epoch by {}",
+                    rows.len(),
+                    self.scoring.best
+                ),
+                None => "without validation rows: the last epoch is kept".to_owned(),
+            },
+            encoder.device(),
         ));
+        if validation.is_some() || test.is_some() {
+            say_positive(&self.scoring, &rows.space, common);
+        }
+        self.say_weights(&train_set.answers, &rows.space, common);
         if self.options.base_dropout {
             let config = encoder.config();
             common.note(format_args!(
@@ -125,16 +155,16 @@ impl Plan<'_> {
         let interruption = self.kept.as_ref().map(|_| Interruption::catch()).transpose()?;
         let log = self.kept.as_ref().map(|kept| MetricsLog::new(kept.log(), kept.logging_steps));
         let mut progress = TrainingProgress::new(common.quiet, log, interruption.clone());
-        let answers = (&rows.space, rows.metrics);
-        let sets = (&train_set, &validation);
+        let answers = (&rows.space, &self.scoring);
+        let sets = (&train_set, validation.as_ref());
         let mut facts = begun.facts();
-        facts.insert("precision".into(), format!("{precision:?}").into());
+        facts.insert("precision".into(), base.precision.clone().into());
         facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
         let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts));
         let keeping = keeping.as_ref();
         let (options, caching) = (&self.options, self.caching.as_ref());
         let ending =
-            train(&encoder, &mut model, sets, answers, options, keeping, caching, &mut progress);
+            train(encoder, &mut model, sets, answers, options, keeping, caching, &mut progress);
         drop(progress);
         if let (Err(_), Some(kept)) = (&ending, &self.kept) {
             kept.leave()?;
@@ -149,43 +179,149 @@ impl Plan<'_> {
                 return Err(CliError::Interrupted { step, total_steps, signal });
             }
         };
-        let results = self.results(&outcome, (validation.len(), rows.left_out), trained, base);
+        let space = match outcome.best.as_ref().and_then(|best| best.thresholds.clone()) {
+            Some(thresholds) => rows.space.clone().with_thresholds(thresholds),
+            None => rows.space.clone(),
+        };
+        let test = match test.as_ref().zip(rows.test.as_ref()) {
+            Some((test, rows)) => {
+                let scored = evaluate(encoder, &model, test, &space, &self.scoring);
+                Some(scored.map_err(|error| CliError::of_scoring(error, &name, &rows.rows))?)
+            }
+            None => None,
+        };
+        let mut results = self.results(&outcome, rows.left_out, trained, all);
+        put_scores(&mut results, "test", test.as_ref());
+        self.put_settings(&mut results, &train_set.answers, &space);
         // Over the rows it was trained on, as pruning takes it.
         let attention = begun.fusion().map(|fusion| {
-            let sums = attention_sums(&encoder, &model, &train_set.rows);
+            let sums = attention_sums(encoder, &model, &train_set.rows);
             fusion.layout().mean_attention(&sums)
         });
-        self.write(&encoder, &model, (&begun, &reference), rows, &results, attention)?;
+        let task = rows.name.as_deref();
+        self.write(&base, &model, &begun, (task, &space), &results, attention)?;
         if let Some(kept) = &self.kept {
             kept.remove()?;
         }
         let output_dir = self.output_dir.to_owned();
-        Ok(Trained { outcome, encoder, tokenizer, model, results, max_length, output_dir })
+        let Base { encoder, tokenizer, max_length, .. } = base;
+        Ok(Trained { outcome, test, encoder, tokenizer, model, results, max_length, output_dir })
+    }
+
+    /// The base, and what the plan leaves to it.
+    pub(super) fn load(&mut self, common: &Common) -> Result<Base, CliError> {
+        let directory = resolve_model(self.model)?;
+        let device = common.device()?;
+        let precision = common.precision(&device);
+        let encoder = Encoder::load(&directory, &device, precision)?;
+        let config = encoder.config();
+        let mut left_out = BTreeSet::new();
+        self.options.robust_drop =
+            self.adapterdrop.apply(&self.robust_draws, config.num_hidden_layers, &mut left_out)?;
+        let tokenizer = Tokenizer::from_dir(&directory, config)?;
+        let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(config.longest_row()));
+        self.max_length = Some(max_length);
+        self.options.head_dropout = self.head_dropout.unwrap_or(config.hidden_dropout_prob);
+        let reference = ModelReference::new(&config.model_type, self.model, config.hidden_size)?;
+        let precision = format!("{precision:?}");
+        Ok(Base { encoder, tokenizer, reference, left_out, max_length, precision })
+    }
+
+    /// What is to be trained, new, on its base, which is prepared for that.
+    pub(super) fn begin(
+        &self,
+        base: &mut Base,
+        space: &AnswerSpace,
+    ) -> Result<(TaskModel, Begun), CliError> {
+        let head = HeadShape { outputs: space.outputs(), layers: 2, activation: Activation::Tanh };
+        let (model, begun) = self.subject.begin(
+            &base.encoder,
+            (&**self.model, &base.reference),
+            &head,
+            &base.left_out,
+            self.options.seed,
+        )?;
+        base.encoder.prepare_backward(model.adapter.lowest())?;
+        Ok((model, begun))
+    }
+
+    /// The label that a binary F1 is about, where there is one.
+    fn positive_label<'s>(&self, space: &'s AnswerSpace) -> Option<&'s str> {
+        let label = space.labels().and_then(|labels| labels.name(self.scoring.positive));
+        label.filter(|_| self.scoring.has_positive(space))
+    }
+
+    /// Says what labels weigh, where they do.
+    fn say_weights(&self, answers: &Answers, space: &AnswerSpace, common: &Common) {
+        let weights = self.options.objective.weights(answers, space);
+        if let (Some(weights), Some(labels)) = (weights, space.labels()) {
+            let shown = labels.names().iter().zip(&weights).take(20);
+            let shown: Vec<String> = shown.map(|(l, w)| format!("{} {w:.4}", quoted(l))).collect();
+            let more = weights.len() - shown.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            common.note(format_args!("class weights: {}{more}", shown.join(", ")));
+        }
+    }
+
+    /// Adds what chose the best epoch and what was worked out from the rows.
+    fn put_settings(
+        &self,
+        results: &mut Map<String, Value>,
+        answers: &Answers,
+        space: &AnswerSpace,
+    ) {
+        let by_label = |numbers: &[f64]| -> Value {
+            let names = space.labels().map(|labels| labels.names()).unwrap_or_default();
+            names
+                .iter()
+                .cloned()
+                .zip(numbers.iter().map(|x| json!(x)))
+                .collect::<Map<_, _>>()
+                .into()
+        };
+        let mut put = |name: &str, value: Value| results.insert(name.to_owned(), value);
+        if let Some(label) = self.positive_label(space) {
+            put("positive_label", json!(label));
+        }
+        if let Some(weights) = self.options.objective.weights(answers, space) {
+            put("class_weights", by_label(&weights));
+        }
+        match space.thresholds() {
+            Some(Thresholds::All(threshold)) => {
+                put("threshold", json!(threshold.probability()));
+            }
+            Some(thresholds @ Thresholds::Each(_)) => {
+                put("thresholds", by_label(&thresholds.own().unwrap_or_default()));
+            }
+            None => {}
+        }
+        if space.kind() == AnswerKind::Value {
+            let TargetScale { mean, deviation } = TargetScale::of(answers);
+            put("target_mean", json!(mean));
+            put("target_deviation", json!(deviation));
+        }
     }
 
     /// The results under the names that the Hugging Face trainer uses.
     fn results(
         &self,
         outcome: &Outcome,
-        (validation_rows, [left_out, validation_left_out]): (usize, [u64; 2]),
+        [left_out, validation_left_out]: [u64; 2],
         trained: usize,
         base: usize,
     ) -> Map<String, Value> {
         let mut results = Map::new();
         let mut put = |name: &str, value: Value| results.insert(name.to_owned(), value);
         let runtime = outcome.took.as_secs_f64();
-        let evaluation = outcome.best.took.as_secs_f64();
         put("epoch", json!(outcome.epochs as f64));
         put("best_epoch", json!(outcome.best_epoch));
         put("stopped_early", json!(outcome.epochs < self.options.epochs));
-        for (name, score) in outcome.best.scores.iter() {
-            put(&format!("eval_{name}"), json!(score));
+        put_scores(&mut results, "eval", outcome.best.as_ref());
+        let mut put = |name: &str, value: Value| results.insert(name.to_owned(), value);
+        if outcome.best.is_some() {
+            put("metric_for_best_model", json!(self.scoring.best.name()));
+            put("eval_rows_left_out", json!(validation_left_out));
         }
-        put("eval_loss", json!(outcome.best.loss));
-        put("eval_runtime", json!(evaluation));
-        put("eval_samples", json!(validation_rows));
-        put("eval_rows_left_out", json!(validation_left_out));
-        put("eval_samples_per_second", json!(validation_rows as f64 / evaluation));
         put("train_loss", json!(outcome.train_loss));
         put("train_runtime", json!(runtime));
         put("train_samples", json!(outcome.rows / outcome.epochs.max(1)));
@@ -203,32 +339,35 @@ impl Plan<'_> {
 
     fn write(
         &self,
-        encoder: &Encoder,
+        base: &Base,
         model: &TaskModel,
-        (begun, reference): (&Begun, &ModelReference),
-        rows: &TaskRows,
+        begun: &Begun,
+        (task, space): (Option<&str>, &AnswerSpace),
         results: &Map<String, Value>,
         fusion_attention: Option<MeanAttention>,
     ) -> Result<(), CliError> {
         let own: Vec<&str> = self.own.iter().map(String::as_str).collect();
         let staged = StagedDirectory::create(self.output_dir, self.overwrite, &own)?;
         let name = adapter_name(self.output_dir);
-        let labels = rows.space.labels().map(|map| map.names().to_vec());
-        let kind = match rows.space.kind() {
+        let labels = space.labels().map(|map| map.names().to_vec());
+        let kind = match space.kind() {
             AnswerKind::LabelSet => HeadKind::MultiLabel,
             AnswerKind::Class | AnswerKind::Value => HeadKind::Classification,
         };
         let dropout = f64::from(self.options.head_dropout);
-        let head = model.stored_head(&name, kind, labels.clone(), dropout, reference);
-        begun.write(model, reference, &head, staged.path())?;
-        let metrics = results.iter().filter(|(name, _)| name.starts_with("eval_"));
+        let head = model.stored_head(&name, kind, labels.clone(), dropout, &base.reference);
+        begun.write(model, &base.reference, &head, staged.path())?;
+        let scored = |name: &str| name.starts_with("eval_") || name.starts_with("test_");
+        let metrics = results.iter().filter(|(name, _)| scored(name));
         let training = serde_json::to_value(&self.options).ok();
         let provenance = Provenance {
             adaptkit_version: env!("CARGO_PKG_VERSION").to_owned(),
-            base: base_reference(encoder, self.model),
-            task: rows.name.clone(),
+            base: base_reference(&base.encoder, self.model),
+            task: task.map(str::to_owned),
             labels: labels.unwrap_or_default(),
-            threshold: rows.space.threshold().map(Threshold::probability),
+            threshold: space.thresholds().and_then(Thresholds::common).map(Threshold::probability),
+            thresholds: space.thresholds().and_then(Thresholds::own),
+            positive_label: self.positive_label(space).map(str::to_owned),
             max_length: self.max_length,
             seed: Some(self.options.seed),
             adapterdrop: Some(self.adapterdrop.to_string()),
@@ -242,7 +381,7 @@ impl Plan<'_> {
         let card = ModelCard {
             name: &name,
             base: self.model,
-            task: rows.name.as_deref(),
+            task,
             labels: &provenance.labels,
             subject: begun,
             adapterdrop: self.adapterdrop,
@@ -262,6 +401,31 @@ impl Plan<'_> {
     }
 }
 
+/// Adds the scores of an evaluation under the trainer's names, which begin with its part's.
+pub(super) fn put_scores(
+    results: &mut Map<String, Value>,
+    part: &str,
+    evaluation: Option<&Evaluation>,
+) {
+    let Some(evaluation) = evaluation else { return };
+    let (rows, took) = (evaluation.predictions.len(), evaluation.took.as_secs_f64());
+    let mut put = |name: &str, value| results.insert(format!("{part}_{name}"), value);
+    for (name, score) in evaluation.scores.iter() {
+        put(name, json!(score));
+    }
+    put("loss", json!(evaluation.loss));
+    put("runtime", json!(took));
+    put("samples", json!(rows));
+    put("samples_per_second", json!(rows as f64 / took));
+}
+
+/// Scores in a line.
+pub(crate) fn scores_in_words(evaluation: &Evaluation) -> String {
+    let scores: Vec<String> =
+        evaluation.scores.iter().map(|(name, x)| format!("{name} {x:.4}")).collect();
+    scores.join(", ")
+}
+
 /// An adapter is called as its directory.
 pub(crate) fn adapter_name(directory: &Path) -> String {
     let name = std::path::absolute(directory).ok();
@@ -273,13 +437,19 @@ pub(crate) fn adapter_name(directory: &Path) -> String {
 
 impl Trained {
     pub(super) fn say(&self, common: &Common) -> Result<(), CliError> {
-        let scores: Vec<String> =
-            self.outcome.best.scores.iter().map(|(n, x)| format!("{n} {x:.4}")).collect();
+        let best = match &self.outcome.best {
+            Some(best) => format!(
+                "epoch {} of the run was best: {}",
+                self.outcome.best_epoch,
+                scores_in_words(best)
+            ),
+            None => format!("epoch {}, the last, is kept", self.outcome.best_epoch),
+        };
+        let test = self.test.as_ref().map(|test| format!("\ntest rows: {}", scores_in_words(test)));
         let memory = peak_memory_mb().map(|mb| format!(", {mb:.0} MB at most"));
         let words = format!(
-            "epoch {} of the run was best: {}\ntrained for {}, {:.0} tokens/s{}\nwritten to {}",
-            self.outcome.best_epoch,
-            scores.join(", "),
+            "{best}{}\ntrained for {}, {:.0} tokens/s{}\nwritten to {}",
+            test.unwrap_or_default(),
             seconds(self.outcome.took),
             self.outcome.tokens as f64 / self.outcome.took.as_secs_f64(),
             memory.unwrap_or_default(),

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::StagedDirectory;
-use adaptkit::training::run::{CacheDirectory, HyperParameters, PrefixCaching, StatePrecision};
+use adaptkit::training::run::{
+    CacheDirectory, HyperParameters, LrScheduler, Objective, PrefixCaching, StatePrecision,
+    ThresholdChoice,
+};
 use clap::Args;
 
 use super::adapterdrop::{AdapterDrop, RobustDraws};
+use super::objective_flags::ObjectiveFlags;
 use super::plan::Plan;
 use super::run_folder::RunFolder;
 use super::subject::Subject;
@@ -85,8 +89,10 @@ pub(crate) struct RunFlags {
         help_heading = "AdapterDrop"
     )]
     cache_precision: CachePrecision,
+    #[command(flatten)]
+    objective: ObjectiveFlags,
     /// Passes over the training rows; 5 by default, 10 for a fusion
-    #[arg(long, alias = "num-train-epochs", value_name = "N", help_heading = "Training")]
+    #[arg(long, alias = "num-train-epochs", value_name = "N", value_parser = whole_number, help_heading = "Training")]
     epochs: Option<usize>,
     /// Rows in a batch
     #[arg(
@@ -100,9 +106,22 @@ pub(crate) struct RunFlags {
     /// The highest learning rate; 3e-4 by default, 5e-5 for a fusion
     #[arg(long, value_name = "X", help_heading = "Training")]
     learning_rate: Option<f32>,
-    /// The share of the steps over which the learning rate grows from zero; then it falls to zero
-    #[arg(long, value_name = "SHARE", default_value_t = 0.1, help_heading = "Training")]
-    warmup_ratio: f64,
+    /// How the learning rate goes after the warm-up: linear, cosine, cosine-with-restarts, polynomial,
+    /// constant, constant-with-warmup or inverse-sqrt
+    #[arg(
+        long,
+        alias = "lr-scheduler-type",
+        value_name = "NAME",
+        default_value_t = LrScheduler::Linear,
+        help_heading = "Training"
+    )]
+    lr_scheduler: LrScheduler,
+    /// The share of the steps over which the learning rate grows from zero; a tenth by default
+    #[arg(long, value_name = "SHARE", conflicts_with = "warmup_steps", help_heading = "Training")]
+    warmup_ratio: Option<f64>,
+    /// The number of those steps itself
+    #[arg(long, value_name = "N", value_parser = whole_number, help_heading = "Training")]
+    warmup_steps: Option<usize>,
     /// AdamW's weight decay
     #[arg(long, value_name = "X", default_value_t = 0.01, help_heading = "Training")]
     weight_decay: f32,
@@ -142,6 +161,15 @@ pub(crate) struct RunFlags {
         help_heading = "Training"
     )]
     early_stopping_threshold: f64,
+    /// Cross-validate: train on all folds but one and score on that one, K times, and write the scores
+    /// with their mean and standard deviation, but no adapter
+    #[arg(
+        long,
+        value_name = "K",
+        conflicts_with_all = ["validation_file", "validation_fraction", "test_file", "resume", "task"],
+        help_heading = "Training"
+    )]
+    folds: Option<usize>,
     /// Continue from the checkpoint beside the output directory, if there is one
     #[arg(long, help_heading = "Interruptions")]
     resume: bool,
@@ -158,6 +186,17 @@ pub(crate) struct RunFlags {
     /// nothing but the adapter
     #[arg(long = "do-train", hide = true, aliases = ["do-eval", "train-adapter"], action = clap::ArgAction::Count)]
     _do_train: u8,
+}
+
+/// A whole number, also where it is spelt as run_glue spells it: 10.0.
+fn whole_number(text: &str) -> Result<usize, String> {
+    text.parse::<usize>().or_else(|error| match text.parse::<f64>() {
+        Ok(number) if number.fract() == 0.0 && (0.0..1e15).contains(&number) => Ok(number as usize),
+        Ok(number) if number.fract() != 0.0 && number > 0.0 && number.is_finite() => {
+            Err(format!("it must be a whole number, such as {}", number.ceil()))
+        }
+        _ => Err(error.to_string()),
+    })
 }
 
 /// A [`StatePrecision`].
@@ -198,14 +237,31 @@ impl RunFlags {
             logging_steps: self.logging_steps,
         };
         kept.check(self.overwrite)?;
-        let rows = self.rows.read(self.seed, common)?;
+        // Every fold holds out its own rows.
+        let held_out = self.folds.map_or(self.rows.validation_fraction, |_| 0.0);
+        let rows = self.rows.read((held_out, self.seed), common)?;
         rows.train.check_trainable(&rows.space)?;
+        let scoring = self.objective.scoring(rows.metrics, &rows.space, None)?;
+        let options = HyperParameters {
+            objective: self.objective.read(&rows.space)?,
+            thresholds: self.rows.thresholds(),
+            ..self.hyper_parameters(defaults)
+        };
+        let validated = rows.validation.is_some() || self.folds.is_some();
+        options.check(&rows.space, validated)?;
+        if self.objective.metric.is_some() && !validated {
+            return Err(CliError::usage(
+                "--metric chooses the best epoch by validation rows, and there are none: the last epoch \
+                 is what is written",
+            ));
+        }
         let plan = Plan {
             model: &self.model,
             subject,
             max_length: self.max_length,
             head_dropout: self.head_dropout,
-            options: self.hyper_parameters(defaults),
+            options,
+            scoring,
             output_dir: &self.output_dir,
             overwrite: self.overwrite,
             own,
@@ -214,7 +270,10 @@ impl RunFlags {
             caching: Some(self.caching()),
             kept: Some(kept),
         };
-        plan.run(&rows, common)?.say(common)
+        match self.folds {
+            Some(folds) => plan.cross_validate(&rows, folds, common),
+            None => plan.run(&rows, common)?.say(common),
+        }
     }
 
     fn check(&self, epochs: usize) -> Result<(), CliError> {
@@ -225,7 +284,17 @@ impl RunFlags {
             }
         };
         share("head-dropout", f64::from(self.head_dropout.unwrap_or(0.0)))?;
-        share("warmup-ratio", self.warmup_ratio)?;
+        share("warmup-ratio", self.warmup_ratio.unwrap_or(0.0))?;
+        let warms_up = self.warmup_ratio.is_some() || self.warmup_steps.is_some();
+        if warms_up && !self.lr_scheduler.warms_up() {
+            return Err(CliError::usage(
+                "--lr-scheduler constant has no warm-up: choose constant-with-warmup, or leave \
+                 --warmup-ratio and --warmup-steps out",
+            ));
+        }
+        if let Some(folds) = self.folds.filter(|folds| *folds < 2) {
+            return Err(CliError::usage(format!("--folds is {folds}, it must be at least 2")));
+        }
         for (name, n) in [
             ("epochs", epochs),
             ("batch-size", self.batch_size),
@@ -303,7 +372,11 @@ impl RunFlags {
                 .or(defaults.early_stopping_patience),
             early_stopping_threshold: self.early_stopping_threshold,
             learning_rate: self.learning_rate.unwrap_or(defaults.learning_rate),
-            warmup_ratio: self.warmup_ratio,
+            lr_scheduler: self.lr_scheduler,
+            warmup_ratio: self.warmup_ratio.unwrap_or(0.1),
+            warmup_steps: self.warmup_steps,
+            objective: Objective::default(),
+            thresholds: ThresholdChoice::Given,
             weight_decay: self.weight_decay,
             max_grad_norm: self.max_grad_norm,
             head_dropout: self.head_dropout.unwrap_or(0.0),

@@ -5,3 +5,4 @@ mod formats;
 mod glue;
 mod home;
 mod labels;
+mod options;

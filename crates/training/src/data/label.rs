@@ -200,6 +200,14 @@ impl LabelNames {
     }
 }
 
+/// The entries of a JSON object with a number for each label, in their order; a label that is there
+/// twice is there twice.
+pub(crate) fn numbers_by_label(json: &str) -> Result<Vec<(String, f64)>, serde_json::Error> {
+    let mut parser = serde_json::Deserializer::from_str(json);
+    let entries = parser.deserialize_map(EntriesVisitor::<f64>::default())?;
+    parser.end().map(|()| entries)
+}
+
 /// The entries of an object in their order, with keys that come twice kept so that they are noticed.
 struct EntriesVisitor<V>(std::marker::PhantomData<V>);
 

@@ -6,7 +6,7 @@ use super::example::Example;
 use super::label::{LabelMap, LabelNames, LabelValue};
 use super::report::ReadReport;
 use super::split;
-use super::threshold::Threshold;
+use super::threshold::Thresholds;
 use crate::TrainingError;
 
 /// What kind of answer a row has.
@@ -37,8 +37,8 @@ impl AnswerKind {
 pub enum AnswerSpace {
     /// One of these labels.
     Classes(LabelMap),
-    /// Any of these labels, each where its probability passes the threshold.
-    LabelSets(LabelMap, Threshold),
+    /// Any of these labels, each where its probability passes its threshold.
+    LabelSets(LabelMap, Thresholds),
     /// A number.
     Values,
 }
@@ -62,17 +62,17 @@ impl AnswerSpace {
     }
 
     /// Where a label applies; none but for sets of labels.
-    pub fn threshold(&self) -> Option<Threshold> {
+    pub fn thresholds(&self) -> Option<&Thresholds> {
         match self {
-            AnswerSpace::LabelSets(_, threshold) => Some(*threshold),
+            AnswerSpace::LabelSets(_, thresholds) => Some(thresholds),
             AnswerSpace::Classes(_) | AnswerSpace::Values => None,
         }
     }
 
-    /// The same answers, with another threshold where they have one.
-    pub fn with_threshold(self, threshold: Threshold) -> AnswerSpace {
+    /// The same answers, with other thresholds where they have some.
+    pub fn with_thresholds(self, thresholds: Thresholds) -> AnswerSpace {
         match self {
-            AnswerSpace::LabelSets(labels, _) => AnswerSpace::LabelSets(labels, threshold),
+            AnswerSpace::LabelSets(labels, _) => AnswerSpace::LabelSets(labels, thresholds),
             other => other,
         }
     }
@@ -205,7 +205,7 @@ impl LabelReading {
             None => LabelMap::infer(labels)?,
         };
         Ok(match self.kind {
-            AnswerKind::LabelSet => AnswerSpace::LabelSets(map, Threshold::HALF),
+            AnswerKind::LabelSet => AnswerSpace::LabelSets(map, Thresholds::default()),
             _ => AnswerSpace::Classes(map),
         })
     }

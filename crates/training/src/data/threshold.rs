@@ -35,6 +35,73 @@ impl Threshold {
     }
 }
 
+/// Where the labels of a multi-label head apply.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Thresholds {
+    /// All at the same probability.
+    All(Threshold),
+    /// Each at its own, in the labels' order.
+    Each(Vec<Threshold>),
+}
+
+impl Default for Thresholds {
+    fn default() -> Thresholds {
+        Thresholds::All(Threshold::HALF)
+    }
+}
+
+impl From<Threshold> for Thresholds {
+    fn from(threshold: Threshold) -> Thresholds {
+        Thresholds::All(threshold)
+    }
+}
+
+impl Thresholds {
+    /// A threshold for each of `labels` labels, at these probabilities.
+    ///
+    /// # Errors
+    /// If one is none, or there are more or fewer than labels.
+    pub fn each(probabilities: &[f64], labels: usize) -> Result<Thresholds, TrainingError> {
+        if probabilities.len() != labels {
+            return Err(TrainingError::LengthsDiffer {
+                left: probabilities.len(),
+                left_name: "thresholds",
+                right: labels,
+                right_name: "labels",
+            });
+        }
+        let each = probabilities.iter().map(|probability| Threshold::new(*probability));
+        Ok(Thresholds::Each(each.collect::<Result<_, _>>()?))
+    }
+
+    /// The one threshold of all labels, if they have one.
+    pub fn common(&self) -> Option<Threshold> {
+        match self {
+            Thresholds::All(threshold) => Some(*threshold),
+            Thresholds::Each(_) => None,
+        }
+    }
+
+    /// The probabilities of the labels that have thresholds of their own.
+    pub fn own(&self) -> Option<Vec<f64>> {
+        match self {
+            Thresholds::All(_) => None,
+            Thresholds::Each(each) => Some(each.iter().map(|t| t.probability()).collect()),
+        }
+    }
+
+    /// Whether the label with this number applies where it has this logit.
+    ///
+    /// # Panics
+    /// If each label has its own threshold and this one has none.
+    pub fn is_passed_by(&self, label: usize, logit: f32) -> bool {
+        match self {
+            Thresholds::All(threshold) => threshold.is_passed_by(logit),
+            Thresholds::Each(each) => each[label].is_passed_by(logit),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +123,21 @@ mod tests {
             assert_eq!(threshold.is_passed_by(logit), passes, "{logit} at {probability}");
         }
         assert_eq!(Threshold::new(0.5).unwrap(), Threshold::HALF);
+    }
+
+    #[test]
+    fn labels_may_have_thresholds_of_their_own() {
+        let each = Thresholds::each(&[0.88, 0.881], 2).unwrap();
+        assert_eq!([0, 1].map(|label| each.is_passed_by(label, 2.0)), [true, false]);
+        assert_eq!((each.common(), each.own()), (None, Some(vec![0.88, 0.881])));
+        let all = Thresholds::from(Threshold::HALF);
+        assert_eq!((all.common(), all.own()), (Some(Threshold::HALF), None));
+        for (probabilities, message) in
+            [(&[0.5][..], "1 thresholds for 2 labels"), (&[0.5, 1.0], "between 0 and 1")]
+        {
+            let error = Thresholds::each(probabilities, 2).unwrap_err().to_string();
+            assert!(error.contains(message), "{error}");
+        }
     }
 
     #[test]

@@ -8,11 +8,11 @@ pub fn accuracy(predictions: &[u32], truth: &[u32]) -> f64 {
     share(right.count() as u64, predictions.len().min(truth.len()) as u64)
 }
 
-/// predictions, truth: `[rows]`. F1 of label 1, every other label counting as "not 1".
-pub fn binary_f1(predictions: &[u32], truth: &[u32]) -> f64 {
+/// predictions, truth: `[rows]`. F1 of the label `positive`, every other one counting as "not it".
+pub fn binary_f1(predictions: &[u32], truth: &[u32], positive: u32) -> f64 {
     let mut counts = LabelCounts::default();
     for (&prediction, &truth) in predictions.iter().zip(truth) {
-        counts.add(prediction == 1, truth == 1);
+        counts.add(prediction == positive, truth == positive);
     }
     counts.scores().f1
 }
@@ -20,7 +20,7 @@ pub fn binary_f1(predictions: &[u32], truth: &[u32]) -> f64 {
 /// predictions, truth: `[rows]`. F1 averaged over the labels that occur in either, each label
 /// weighing the same.
 pub fn macro_f1(predictions: &[u32], truth: &[u32], labels: usize) -> f64 {
-    let counts = count_labels(predictions, truth, labels);
+    let counts = label_counts(predictions, truth, labels);
     let occurring: Vec<f64> =
         counts.iter().filter(|counts| counts.occurs()).map(|counts| counts.scores().f1).collect();
     if occurring.is_empty() { 0.0 } else { occurring.iter().sum::<f64>() / occurring.len() as f64 }
@@ -35,7 +35,7 @@ pub fn micro_f1(predictions: &[u32], truth: &[u32]) -> f64 {
 /// more: `(n·c − Σ pₖtₖ) / √((n² − Σ pₖ²)(n² − Σ tₖ²))` with c right of n rows, pₖ predictions and tₖ
 /// rows of label k. 0 where either side is constant.
 pub fn matthews_correlation(predictions: &[u32], truth: &[u32], labels: usize) -> f64 {
-    let counts = count_labels(predictions, truth, labels);
+    let counts = label_counts(predictions, truth, labels);
     // In 128 bits: n² overflows f64's exact integers at a hundred million rows.
     let (mut rows, mut right, mut both, mut predicted, mut true_) = (0i128, 0i128, 0, 0, 0);
     for counts in &counts {
@@ -66,7 +66,7 @@ impl LabelCounts {
         self.misses += u64::from(!predicted && true_);
     }
 
-    fn occurs(&self) -> bool {
+    pub(super) fn occurs(&self) -> bool {
         self.hits + self.false_alarms + self.misses > 0
     }
 
@@ -76,7 +76,7 @@ impl LabelCounts {
 }
 
 /// One count for each label: as much memory as there are labels, where a matrix would need its square.
-fn count_labels(predictions: &[u32], truth: &[u32], labels: usize) -> Vec<LabelCounts> {
+pub(super) fn label_counts(predictions: &[u32], truth: &[u32], labels: usize) -> Vec<LabelCounts> {
     let mut counts = vec![LabelCounts::default(); labels];
     for (&prediction, &truth) in predictions.iter().zip(truth) {
         let (prediction, truth) = (prediction as usize, truth as usize);
@@ -217,7 +217,7 @@ mod tests {
             let Case { predictions, truth, labels, .. } = case;
             let scores = [
                 ("accuracy", accuracy(predictions, truth), case.accuracy),
-                ("binary F1", binary_f1(predictions, truth), case.binary_f1),
+                ("binary F1", binary_f1(predictions, truth, 1), case.binary_f1),
                 ("macro F1", macro_f1(predictions, truth, labels), case.macro_f1),
                 ("micro F1", micro_f1(predictions, truth), case.accuracy),
                 ("Matthews", matthews_correlation(predictions, truth, labels), case.matthews),

@@ -5,9 +5,14 @@ use super::confusion::{LabelScores, share};
 
 /// predictions, truth: `[rows]`. F1 over all decisions about all labels together.
 pub fn label_set_micro_f1(predictions: &[Vec<u32>], truth: &[Vec<u32>]) -> f64 {
+    label_set_micro_counts(predictions, truth).scores().f1
+}
+
+/// predictions, truth: `[rows]`. The decisions about all labels together.
+pub(crate) fn label_set_micro_counts(predictions: &[Vec<u32>], truth: &[Vec<u32>]) -> LabelCounts {
     let mut all = LabelCounts::default();
     visit_decisions(predictions, truth, |_, predicted, true_| all.add(predicted, true_));
-    all.scores().f1
+    all
 }
 
 /// predictions, truth: `[rows]`. F1 averaged over all labels, each weighing the same; a label that

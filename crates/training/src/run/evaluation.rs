@@ -6,13 +6,13 @@ use adaptkit_adapters::{
     AttentionSums, Entry, ResidentTasks, TaskModel, Wish, logits_of_wishes,
     logits_of_wishes_attending,
 };
-use adaptkit_compute::Tensor;
 use adaptkit_encoder::{Encoder, RaggedBatch, TokenisedRow};
 
 use super::batches::{Dataset, batch, token_batches};
+use super::objective::RowLoss;
 use crate::TrainingError;
-use crate::data::{AnswerSpace, Answers};
-use crate::metrics::{MetricSet, Scores};
+use crate::data::{AnswerSpace, Answers, Thresholds};
+use crate::metrics::{Metric, ScoredRows, Scores, Scoring};
 
 /// Tokens in a batch of an evaluation: enough to fill the kernels, little enough to stay small.
 pub const EVALUATION_TOKENS: usize = 1024;
@@ -23,14 +23,27 @@ const BRANCHED_TOKENS: usize = 4096;
 /// What an evaluation found.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
-    /// The mean loss over the rows.
+    /// The plain mean loss over the rows: nothing weighs or is smoothed, and values are in their own
+    /// units.
     pub loss: f64,
     /// The metrics.
     pub scores: Scores,
     /// The predictions, in the rows' order.
     pub predictions: Answers,
+    /// Where labels applied in them; none but for sets of labels.
+    pub thresholds: Option<Thresholds>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Evaluation {
+    /// The score of a metric, if it was computed.
+    pub fn score(&self, metric: &Metric) -> Option<f64> {
+        match &**metric.name() {
+            "loss" => Some(self.loss),
+            name => self.scores.get(name),
+        }
+    }
 }
 
 /// Logits of every row, in the rows' order.
@@ -101,7 +114,7 @@ fn in_batches<T: Clone + Default>(
 }
 
 /// Logits of every row, where `enter` says what enters which layer of picked rows.
-fn predict_from(
+pub(super) fn predict_from(
     encoder: &Encoder,
     model: &TaskModel,
     rows: &[TokenisedRow],
@@ -128,24 +141,11 @@ pub fn evaluate(
     model: &TaskModel,
     data: &Dataset,
     space: &AnswerSpace,
-    metrics: MetricSet,
-) -> Result<Evaluation, TrainingError> {
-    let enter = &mut |picked: &[usize]| Entry::embedded(encoder, &batch(&data.rows, picked));
-    evaluate_from(encoder, model, data, space, metrics, enter)
-}
-
-/// The same, where `enter` says what enters which layer of picked rows.
-pub(super) fn evaluate_from(
-    encoder: &Encoder,
-    model: &TaskModel,
-    data: &Dataset,
-    space: &AnswerSpace,
-    metrics: MetricSet,
-    enter: &mut dyn FnMut(&[usize]) -> Entry,
+    scoring: &Scoring,
 ) -> Result<Evaluation, TrainingError> {
     let start = Instant::now();
-    let logits = predict_from(encoder, model, &data.rows, enter);
-    let evaluation = score(encoder, model, data, space, metrics, &logits, Duration::ZERO)?;
+    let logits = predict(encoder, model, &data.rows);
+    let evaluation = score(encoder, data, space, scoring, &logits, Duration::ZERO)?;
     Ok(Evaluation { took: start.elapsed(), ..evaluation })
 }
 
@@ -164,24 +164,25 @@ pub fn check_scores(row: usize, scores: &[f32]) -> Result<(), TrainingError> {
 /// What a model's logits of each row are worth.
 pub(super) fn score(
     encoder: &Encoder,
-    model: &TaskModel,
     data: &Dataset,
     space: &AnswerSpace,
-    metrics: MetricSet,
+    scoring: &Scoring,
     logits: &[Vec<f32>],
     took: Duration,
 ) -> Result<Evaluation, TrainingError> {
     logits.iter().enumerate().try_for_each(|(row, logits)| check_scores(row, logits))?;
-    let outputs = model.head.outputs();
-    let flat = encoder.device().tensor(logits.len(), outputs, &logits.concat());
+    let flat = encoder.device().tensor(logits.len(), space.outputs(), &logits.concat());
     let all: Vec<usize> = (0..data.len()).collect();
-    let (loss, _) = loss(&flat, &data.answers, &all);
+    let (loss, _) = RowLoss::plain().of_rows(&flat, &data.answers, &all);
     let predictions = answers(logits, space);
-    let scores = metrics.compute(&predictions, &data.answers, space.outputs())?;
-    Ok(Evaluation { loss, scores, predictions, took })
+    let truth = &data.answers;
+    let rows = ScoredRows { logits, predictions: &predictions, truth, space };
+    let scores = scoring.compute(&rows)?;
+    let thresholds = space.thresholds().cloned();
+    Ok(Evaluation { loss, scores, predictions, thresholds, took })
 }
 
-/// The answers that logits stand for: the largest one, those that pass the threshold, or the value itself.
+/// The answers that logits stand for: the largest one, those that pass their thresholds, or the value itself.
 pub fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
     match space {
         AnswerSpace::Classes(_) => Answers::Classes(
@@ -193,35 +194,15 @@ pub fn answers(logits: &[Vec<f32>], space: &AnswerSpace) -> Answers {
                 })
                 .collect(),
         ),
-        AnswerSpace::LabelSets(_, threshold) => Answers::LabelSets(
-            logits
+        AnswerSpace::LabelSets(_, thresholds) => {
+            let applies = |z: &[f32], label: &u32| {
+                thresholds.is_passed_by(*label as usize, z[*label as usize])
+            };
+            let sets = logits
                 .iter()
-                .map(|z| {
-                    (0..z.len() as u32).filter(|i| threshold.is_passed_by(z[*i as usize])).collect()
-                })
-                .collect(),
-        ),
+                .map(|z| (0..z.len() as u32).filter(|label| applies(z, label)).collect());
+            Answers::LabelSets(sets.collect())
+        }
         AnswerSpace::Values => Answers::Values(logits.iter().map(|z| z[0]).collect()),
-    }
-}
-
-/// The mean loss of logits [rows, outputs] for the answers of the named rows, and its gradient.
-pub(crate) fn loss(logits: &Tensor, answers: &Answers, rows: &[usize]) -> (f64, Tensor) {
-    match answers {
-        Answers::Classes(labels) => {
-            let labels: Vec<usize> = rows.iter().map(|row| labels[*row] as usize).collect();
-            logits.cross_entropy(&labels)
-        }
-        Answers::LabelSets(sets) => {
-            let mut targets = vec![0.0; logits.rows() * logits.columns()];
-            for (row, targets) in rows.iter().zip(targets.chunks_exact_mut(logits.columns())) {
-                sets[*row].iter().for_each(|label| targets[*label as usize] = 1.0);
-            }
-            logits.binary_cross_entropy(&targets)
-        }
-        Answers::Values(values) => {
-            let targets: Vec<f32> = rows.iter().map(|row| values[*row]).collect();
-            logits.mean_squared_error(&targets)
-        }
     }
 }

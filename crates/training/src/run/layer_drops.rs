@@ -15,7 +15,7 @@ use super::batches::{Dataset, batch, token_batches};
 use super::evaluation::{EVALUATION_TOKENS, Evaluation, score};
 use crate::TrainingError;
 use crate::data::AnswerSpace;
-use crate::metrics::MetricSet;
+use crate::metrics::Scoring;
 
 /// An evaluation with the adapter left out of layers.
 #[derive(Clone, Debug)]
@@ -38,10 +38,10 @@ pub fn evaluate_lowest_dropped(
     model: &TaskModel,
     data: &Dataset,
     space: &AnswerSpace,
-    metrics: MetricSet,
+    scoring: &Scoring,
 ) -> Result<Vec<LayerDrop>, TrainingError> {
     let spans = (0..=encoder.config().num_hidden_layers).map(|layers| (0, layers)).collect();
-    Branches::new(encoder, model, data, spans).evaluate(space, metrics)
+    Branches::new(encoder, model, data, spans).evaluate(space, scoring)
 }
 
 /// Evaluations with the adapter left out of every span of layers, the spans of one first layer
@@ -54,12 +54,12 @@ pub fn evaluate_spans_dropped(
     model: &TaskModel,
     data: &Dataset,
     space: &AnswerSpace,
-    metrics: MetricSet,
+    scoring: &Scoring,
 ) -> Result<Vec<LayerDrop>, TrainingError> {
     let all = encoder.config().num_hidden_layers;
     let spans = (0..all).flat_map(|first| (1..=all - first).map(move |layers| (first, layers)));
     let spans = [(0, 0)].into_iter().chain(spans).collect();
-    Branches::new(encoder, model, data, spans).evaluate(space, metrics)
+    Branches::new(encoder, model, data, spans).evaluate(space, scoring)
 }
 
 /// Passes over the rows that branch.
@@ -89,18 +89,18 @@ impl<'a> Branches<'a> {
     fn evaluate(
         mut self,
         space: &AnswerSpace,
-        metrics: MetricSet,
+        scoring: &Scoring,
     ) -> Result<Vec<LayerDrop>, TrainingError> {
         let lengths: Vec<usize> = self.data.rows.iter().map(|row| row.ids.len()).collect();
         for picked in token_batches(&lengths, EVALUATION_TOKENS) {
             let rows = batch(&self.data.rows, &picked);
             self.encoder.device().run(|| self.with_adapter_below(&rows, &picked));
         }
-        let Branches { encoder, model, data, spans, logits, took } = self;
+        let Branches { encoder, data, spans, logits, took, .. } = self;
         let evaluated = spans.into_iter().zip(logits).zip(took);
         evaluated
             .map(|(((first, layers), logits), took)| {
-                let evaluation = score(encoder, model, data, space, metrics, &logits, took)?;
+                let evaluation = score(encoder, data, space, scoring, &logits, took)?;
                 Ok(LayerDrop { first, layers, evaluation })
             })
             .collect()

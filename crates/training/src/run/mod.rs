@@ -10,10 +10,14 @@ mod batches;
 mod checkpoint;
 mod evaluation;
 mod layer_drops;
+mod objective;
 mod optimiser;
 mod options;
 mod prefix_cache;
 mod robust;
+mod schedule;
+mod target_scale;
+mod threshold_choice;
 mod training;
 
 pub use attention::attention_sums;
@@ -23,8 +27,12 @@ pub use evaluation::{
     predict_wishes_attending,
 };
 pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped};
+pub use objective::{ClassWeights, Objective};
 pub use optimiser::Optimiser;
-pub use options::{HyperParameters, linear_schedule};
+pub use options::HyperParameters;
 pub use prefix_cache::{CacheDirectory, CacheNotice, PrefixCaching, StatePrecision};
 pub use robust::RobustDrop;
+pub use schedule::LrScheduler;
+pub use target_scale::TargetScale;
+pub use threshold_choice::ThresholdChoice;
 pub use training::{Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train};

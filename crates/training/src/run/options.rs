@@ -3,7 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::batches::BatchSize;
+use super::objective::Objective;
 use super::robust::RobustDrop;
+use super::schedule::LrScheduler;
+use super::threshold_choice::ThresholdChoice;
+use crate::TrainingError;
+use crate::data::{AnswerKind, AnswerSpace};
 
 /// What a training run is told to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -18,8 +23,17 @@ pub struct HyperParameters {
     pub gradient_accumulation_steps: usize,
     /// The highest learning rate of the schedule.
     pub learning_rate: f32,
+    /// How the learning rate goes over the run.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub lr_scheduler: LrScheduler,
     /// The share of the steps over which the learning rate grows from zero.
     pub warmup_ratio: f64,
+    /// The number of those steps itself, instead of a share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_steps: Option<usize>,
+    /// The loss that the run descends.
+    #[serde(flatten)]
+    pub objective: Objective,
     /// AdamW's weight decay of matrices; biases do not decay.
     pub weight_decay: f32,
     /// The gradient is scaled down to this global norm where it is larger; zero turns that off.
@@ -41,6 +55,9 @@ pub struct HyperParameters {
     /// every step is left out of the adapter itself.) A dropped layer's gradient is zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub robust_drop: Option<RobustDrop>,
+    /// Where the thresholds of sets of labels come from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub thresholds: ThresholdChoice,
     /// What order, dropout and initial weights are drawn from.
     pub seed: u64,
 }
@@ -55,37 +72,43 @@ impl HyperParameters {
             None => BatchSize::Rows(self.batch_size.saturating_mul(batches)),
         }
     }
-}
 
-/// The factor of the learning rate at step `step` (from 0) of `total`: linear growth over the
-/// first `warmup` steps, then linear decay to zero.
-pub fn linear_schedule(step: usize, warmup: usize, total: usize) -> f64 {
-    if step < warmup {
-        step as f64 / warmup as f64
-    } else {
-        total.saturating_sub(step) as f64 / total.saturating_sub(warmup).max(1) as f64
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_schedule_grows_from_zero_and_decays_to_zero() {
-        let cases = [
-            ((0, 2, 10), 0.0),
-            ((1, 2, 10), 0.5),
-            ((2, 2, 10), 1.0),
-            ((6, 2, 10), 0.5),
-            ((10, 2, 10), 0.0),
-            ((0, 0, 4), 1.0),
-            ((3, 0, 4), 0.25),
-            ((0, 0, 0), 0.0),
-        ];
-        for ((step, warmup, total), want) in cases {
-            let got = linear_schedule(step, warmup, total);
-            assert_eq!(got, want, "step {step} of {total}, {warmup} warm-up steps");
+    /// That the options fit such answers, with validation rows or without.
+    ///
+    /// # Errors
+    /// As [`Objective::check`]; a learning rate below its schedule's end; early stopping or a choice of
+    /// thresholds without validation rows, or thresholds for anything else than sets of labels.
+    pub fn check(&self, space: &AnswerSpace, validated: bool) -> Result<(), TrainingError> {
+        self.objective.check(space)?;
+        let (schedule, learning_rate) = (self.lr_scheduler, f64::from(self.learning_rate));
+        let lowest = schedule.lowest_learning_rate();
+        if lowest > 0.0 && learning_rate <= lowest {
+            let schedule = schedule.name();
+            return Err(TrainingError::LearningRateTooLow { schedule, learning_rate, lowest });
         }
+        if self.thresholds.needs_rows() && space.kind() != AnswerKind::LabelSet {
+            let (needed, given) = (AnswerKind::LabelSet.name(), space.kind().name());
+            let what = "choosing thresholds";
+            return Err(TrainingError::UnfitOption { what, needed, given });
+        }
+        for (what, asked) in [
+            ("choosing thresholds", self.thresholds.needs_rows()),
+            ("early stopping", self.early_stopping_patience.is_some()),
+        ] {
+            if asked && !validated {
+                return Err(TrainingError::NeedsValidation { what });
+            }
+        }
+        Ok(())
     }
+
+    /// Steps of the warm-up, of `total` steps.
+    pub fn warmup(&self, total: usize) -> usize {
+        self.warmup_steps.unwrap_or((total as f64 * self.warmup_ratio) as usize)
+    }
+}
+
+/// Whether a setting is not worth a line: files written before it existed have none.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

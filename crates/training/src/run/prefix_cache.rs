@@ -160,7 +160,7 @@ impl<'a> PrefixCache<'a> {
     pub(super) fn open(
         encoder: &'a Encoder,
         adapter: &Adapter,
-        (training, validation): (&Dataset, &Dataset),
+        (training, validation): (&Dataset, Option<&Dataset>),
         options: &HyperParameters,
         caching: &PrefixCaching,
     ) -> Result<Option<PrefixCache<'a>>, TrainingError> {
@@ -181,7 +181,7 @@ impl<'a> PrefixCache<'a> {
         if options.base_dropout || !useful || room == 0 || needed.keys().all(|layer| *layer == 0) {
             return Ok(None);
         }
-        let rows = RowTable::new(&training.rows, &validation.rows);
+        let rows = RowTable::new(&training.rows, validation.map_or(&[], |rows| &rows.rows[..]));
         let width = encoder.config().hidden_size;
         let bytes_of = |part, precision: StatePrecision| {
             rows.tokens(part) * (width * precision.bytes()) as u64

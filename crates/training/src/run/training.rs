@@ -10,13 +10,15 @@ use serde_json::{Map, Value};
 
 use super::batches::{BatchSize, Dataset, batch, length_grouped_batches, token_batches};
 use super::checkpoint::{CheckpointFile, Progress};
-use super::evaluation::{self, Evaluation, evaluate_from};
+use super::evaluation::{Evaluation, predict_from, score};
+use super::objective::RowLoss;
 use super::optimiser::Optimiser;
-use super::options::{HyperParameters, linear_schedule};
+use super::options::HyperParameters;
 use super::prefix_cache::{CacheNotice, Part, PrefixCache, PrefixCaching, entry_layer};
+use super::target_scale::TargetScale;
 use crate::TrainingError;
-use crate::data::{AnswerSpace, Threshold};
-use crate::metrics::{MetricSet, higher_is_better};
+use crate::data::{AnswerKind, AnswerSpace, Threshold, Thresholds};
+use crate::metrics::{Metric, Scoring};
 
 /// Where a run is, after a step.
 #[derive(Clone, Debug)]
@@ -27,7 +29,7 @@ pub struct StepReport {
     pub total_steps: usize,
     /// Epochs done, with the fraction of the current one.
     pub epoch: f64,
-    /// The loss of this step's batch.
+    /// The loss of this step's batch; a regression's in the targets' own units.
     pub loss: f64,
     /// The gradient's global norm before clipping.
     pub gradient_norm: f64,
@@ -52,9 +54,9 @@ pub struct EpochReport {
     pub step: usize,
     /// The mean loss over the epoch's rows.
     pub train_loss: f64,
-    /// The evaluation after it.
-    pub evaluation: Evaluation,
-    /// Whether it is the best so far.
+    /// The evaluation after it, if there are validation rows.
+    pub evaluation: Option<Evaluation>,
+    /// Whether it is the best so far; without validation rows the last one always is.
     pub best: bool,
     /// The time of the epoch's steps.
     pub took: Duration,
@@ -115,10 +117,10 @@ pub enum Ending {
 pub struct Outcome {
     /// Epochs done: fewer than asked for where the run was stopped early.
     pub epochs: usize,
-    /// The best epoch, counted from 1.
+    /// The best epoch, counted from 1; the last one without validation rows.
     pub best_epoch: usize,
-    /// Its evaluation.
-    pub best: Evaluation,
+    /// Its evaluation, if there are validation rows.
+    pub best: Option<Evaluation>,
     /// The mean loss over all steps' rows.
     pub train_loss: f64,
     /// Steps done.
@@ -131,20 +133,24 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Trains `model` on `train`, evaluating on `validation` after each epoch.
+/// Trains `model` on `train`, evaluating on `validation` after each epoch; without validation rows the
+/// last epoch is what the model holds in the end.
+///
+/// The targets of a regression are standardised while it trains ([`TargetScale`](super::TargetScale)): a
+/// new head learns to put out standard units, and in the end puts out the targets' own.
 ///
 /// With `keeping`, a run that is interrupted at any moment continues to the same bits. With
 /// `caching`, what enters the lowest layer with an adapter is kept for later epochs.
 ///
 /// # Errors
-/// A loss that is not finite, with its step; nothing to train or validate on; a checkpoint that
-/// cannot be written or is not this run's; robust training that would drop every layer; a folder
-/// for the prefix cache that cannot be used.
+/// A loss that is not finite, with its step; nothing to train on; options that do not fit the answers or
+/// need validation rows; a checkpoint that cannot be written or is not this run's; robust training
+/// that would drop every layer; a folder for the prefix cache that cannot be used.
 pub fn train(
     encoder: &Encoder,
     model: &mut TaskModel,
-    (train, validation): (&Dataset, &Dataset),
-    (space, metrics): (&AnswerSpace, MetricSet),
+    (train, validation): (&Dataset, Option<&Dataset>),
+    (space, scoring): (&AnswerSpace, &Scoring),
     options: &HyperParameters,
     keeping: Option<&Keeping>,
     caching: Option<&PrefixCaching>,
@@ -154,6 +160,12 @@ pub fn train(
     if let Some(drop) = options.robust_drop.as_ref().filter(|drop| drop.most() >= layers) {
         return Err(TrainingError::DropsEveryLayer { most: drop.most(), layers });
     }
+    options.check(space, validation.is_some())?;
+    if let Some(validation) = validation {
+        scoring.check(&validation.answers, space)?;
+    }
+    let objective = RowLoss::of(&options.objective, &train.answers, space);
+    let scale = objective.scale();
     let lengths: Vec<usize> = train.rows.iter().map(|row| row.ids.len()).collect();
     let (size, group) = (options.step_size(), options.group_by_length);
     let batches = |epoch| length_grouped_batches(&lengths, size, group, options.seed, epoch);
@@ -161,7 +173,7 @@ pub fn train(
         BatchSize::Rows(rows) => train.len().div_ceil(rows.max(1)).saturating_mul(options.epochs),
         BatchSize::Tokens(_) => (0..options.epochs).map(|epoch| batches(epoch).len()).sum(),
     };
-    let warmup = (total_steps as f64 * options.warmup_ratio) as usize;
+    let warmup = options.warmup(total_steps);
     let mut cache = match caching {
         Some(caching) => {
             PrefixCache::open(encoder, &model.adapter, (train, validation), options, caching)?
@@ -172,16 +184,31 @@ pub fn train(
     let cached = cache.as_ref().and_then(PrefixCache::facts);
     let file = keeping.map(|keeping| CheckpointFile {
         path: &keeping.file,
-        facts: facts(encoder, (train, validation), space, options, cached, &keeping.facts),
+        facts: facts(
+            encoder,
+            (train, validation),
+            (space, scoring),
+            options,
+            cached,
+            &keeping.facts,
+        ),
     });
-    let evaluate = |model: &TaskModel, cache: &mut Option<PrefixCache<'_>>| {
+    // With the scale folded in, so that the scores are bit by bit those of what will be stored.
+    let evaluate = |model: &mut TaskModel, cache: &mut Option<PrefixCache<'_>>| {
+        let Some(validation) = validation else { return Ok(None) };
+        let start = Instant::now();
         let rows = &validation.rows;
-        let layer = entry_layer(encoder, &model.adapter, 0);
-        let enter = &mut |picked: &[usize]| match cache {
-            Some(cache) => cache.enter(Part::Validation, rows, picked, layer),
-            None => Entry::embedded(encoder, &batch(rows, picked)),
-        };
-        evaluate_from(encoder, model, validation, space, metrics, enter)
+        let logits = scale.folded(model, |model| {
+            let layer = entry_layer(encoder, &model.adapter, 0);
+            let enter = &mut |picked: &[usize]| match cache {
+                Some(cache) => cache.enter(Part::Validation, rows, picked, layer),
+                None => Entry::embedded(encoder, &batch(rows, picked)),
+            };
+            predict_from(encoder, model, rows, enter)
+        });
+        let space = options.thresholds.apply(space, &logits, &validation.answers, &scoring.best)?;
+        let evaluation = score(encoder, validation, &space, scoring, &logits, Duration::ZERO)?;
+        Ok::<_, TrainingError>(Some(Evaluation { took: start.elapsed(), ..evaluation }))
     };
     let mut optimiser = Optimiser::default();
     let mut progress = Progress::default();
@@ -221,11 +248,14 @@ pub fn train(
                 },
                 key: key(DROPOUT_STREAM),
             };
-            let loss = accumulate(encoder, model, train, picked, pass, cache.as_mut())
+            let rows = (train, &objective);
+            let loss = accumulate(encoder, model, rows, picked, pass, cache.as_mut())
                 + model.add_penalty();
             tell(&mut cache, observer);
-            let learning_rate = f64::from(options.learning_rate)
-                * linear_schedule(progress.steps, warmup, total_steps);
+            let highest = f64::from(options.learning_rate);
+            let schedule = options.lr_scheduler;
+            let learning_rate =
+                highest * schedule.factor(progress.steps, warmup, total_steps, highest);
             progress.steps += 1;
             progress.steps_of_epoch += 1;
             if !loss.is_finite() {
@@ -242,6 +272,7 @@ pub fn train(
             if !gradient_norm.is_finite() {
                 return Err(TrainingError::LossNotFinite { step: progress.steps, loss: f64::NAN });
             }
+            let loss = loss * scale.squared_unit();
             progress.rows += picked.len();
             progress.tokens += picked.iter().map(|row| lengths[*row]).sum::<usize>();
             progress.loss += loss * picked.len() as f64;
@@ -273,8 +304,10 @@ pub fn train(
             }
         }
         let evaluation = evaluate(model, &mut cache)?;
-        let name = metrics.best_metric();
-        let gain = best.as_ref().map(|best| gain(name, &evaluation, &best.evaluation));
+        let gain = match (&evaluation, best.as_ref().and_then(|best| best.evaluation.as_ref())) {
+            (Some(new), Some(old)) => Some(gain(&scoring.best, new, old)),
+            _ => None,
+        };
         let better = gain.is_none_or(|gain| gain > 0.0);
         let counts = gain.is_none_or(|gain| gain > options.early_stopping_threshold);
         progress.stale = if counts { 0 } else { progress.stale + 1 };
@@ -303,6 +336,7 @@ pub fn train(
     }
     let (best_epoch, best) = progress.best_epoch.zip(best).ok_or(TrainingError::NothingToTrain)?;
     restore(model, &best.parameters);
+    scale.fold(model);
     Ok(Ending::Finished(Outcome {
         epochs: progress.epochs,
         best_epoch,
@@ -327,17 +361,17 @@ fn tell(cache: &mut Option<PrefixCache<'_>>, observer: &mut dyn Observer) {
     notices.iter().for_each(|notice| observer.cache(notice));
 }
 
-/// The best epoch so far.
+/// The best epoch so far; without validation rows the last.
 struct Best {
-    evaluation: Evaluation,
+    evaluation: Option<Evaluation>,
     parameters: Vec<Vec<f32>>,
 }
 
 /// What the result's bits depend on.
 fn facts(
     encoder: &Encoder,
-    (train, validation): (&Dataset, &Dataset),
-    space: &AnswerSpace,
+    (train, validation): (&Dataset, Option<&Dataset>),
+    (space, scoring): (&AnswerSpace, &Scoring),
     options: &HyperParameters,
     cached: Option<Value>,
     others: &Map<String, Value>,
@@ -346,11 +380,26 @@ fn facts(
     let mut facts = others.clone();
     facts.insert("base".into(), encoder.identity().into());
     facts.insert("training rows".into(), train.digest().into());
-    facts.insert("validation rows".into(), validation.digest().into());
+    facts.insert("validation rows".into(), validation.map(Dataset::digest).into());
     facts.insert("labels".into(), space.labels().map(|labels| labels.names().to_vec()).into());
-    facts.insert("threshold".into(), space.threshold().map(Threshold::probability).into());
+    let common = space.thresholds().and_then(Thresholds::common);
+    facts.insert("threshold".into(), common.map(Threshold::probability).into());
     facts.insert("threads".into(), device.threads().into());
     facts.insert("instructions".into(), device.instructions().into());
+    // What checkpoints did not name before it could be chosen is named where it is not what it was.
+    if let Some(own) = space.thresholds().and_then(Thresholds::own) {
+        facts.insert("thresholds of labels".into(), own.into());
+    }
+    if scoring.best != Metric::best_of(scoring.set) {
+        facts.insert("metric".into(), scoring.best.name().clone().into());
+    }
+    if scoring.positive != Scoring::from(scoring.set).positive {
+        facts.insert("positive label".into(), scoring.positive.into());
+    }
+    if space.kind() == AnswerKind::Value {
+        let scale = serde_json::to_value(TargetScale::of(&train.answers)).unwrap_or_default();
+        facts.insert("target scale".into(), scale);
+    }
     facts.extend(cached.map(|cached| ("prefix_cache".to_owned(), cached)));
     if let Ok(Value::Object(options)) = serde_json::to_value(options) {
         facts.extend(options);
@@ -362,23 +411,27 @@ fn facts(
 /// add up to the same: memory does not grow with the batch, and as many tokens fill the kernels.
 const TOKENS_AT_ONCE: usize = 1024;
 
-/// The mean loss of a batch; adds its gradient to every parameter's.
+/// The mean loss of a batch, over all its rows as they weigh; adds its gradient to every parameter's.
 fn accumulate(
     encoder: &Encoder,
     model: &mut TaskModel,
-    data: &Dataset,
+    (data, objective): (&Dataset, &RowLoss),
     picked: &[usize],
     pass: TrainingPass,
     mut cache: Option<&mut PrefixCache<'_>>,
 ) -> f64 {
     let layer = entry_layer(encoder, &model.adapter, pass.first_layer);
     let lengths: Vec<usize> = picked.iter().map(|row| data.rows[*row].ids.len()).collect();
+    let weight = objective.weight(&data.answers, picked);
     let mut total = 0.0;
     for (part, places) in token_batches(&lengths, TOKENS_AT_ONCE).into_iter().enumerate() {
         let rows: Vec<usize> = places.into_iter().map(|place| picked[place]).collect();
-        let share = rows.len() as f64 / picked.len() as f64;
+        let share = match weight > 0.0 {
+            true => objective.weight(&data.answers, &rows) / weight,
+            false => 0.0,
+        };
         let loss = |logits: &Tensor| {
-            let (value, mut d) = evaluation::loss(logits, &data.answers, &rows);
+            let (value, mut d) = objective.of_rows(logits, &data.answers, &rows);
             d.scale(share as f32);
             (value * share, d)
         };
@@ -401,11 +454,11 @@ const DROPOUT_STREAM: u64 = 0x6472_6f70_6f75_7421;
 /// The same for the base's own dropout.
 const BASE_DROPOUT_STREAM: u64 = 0x6672_6f7a_656e_2062;
 
-/// By how much `new` beats `old` in the score of this name. A score that is none loses to any.
-fn gain(name: &str, new: &Evaluation, old: &Evaluation) -> f64 {
-    let score = |e: &Evaluation| e.scores.get(name).filter(|score| !score.is_nan());
+/// By how much `new` beats `old` in a score. A score that is none loses to any.
+fn gain(metric: &Metric, new: &Evaluation, old: &Evaluation) -> f64 {
+    let score = |e: &Evaluation| e.score(metric).filter(|score| !score.is_nan());
     match (score(new), score(old)) {
-        (Some(new), Some(old)) if higher_is_better(name) => new - old,
+        (Some(new), Some(old)) if metric.higher_is_better() => new - old,
         (Some(new), Some(old)) => old - new,
         (Some(_), None) => f64::INFINITY,
         (None, _) => f64::NEG_INFINITY,

@@ -8,10 +8,10 @@ use adaptkit_encoder::{Encoder, TokenisedRow};
 use adaptkit_testkit::{Random, golden_dir};
 use adaptkit_training::TrainingError;
 use adaptkit_training::data::{AnswerSpace, Answers, LabelMap};
-use adaptkit_training::metrics::MetricSet;
+use adaptkit_training::metrics::{MetricSet, Scoring};
 use adaptkit_training::run::{
-    CacheNotice, Dataset, Ending, EpochReport, HyperParameters, Keeping, Observer, PrefixCaching,
-    StepReport, train,
+    CacheNotice, Dataset, Ending, EpochReport, HyperParameters, Keeping, LrScheduler, Objective,
+    Observer, PrefixCaching, StepReport, ThresholdChoice, train,
 };
 use serde_json::Map;
 
@@ -67,6 +67,10 @@ pub(crate) fn options() -> HyperParameters {
         gradient_accumulation_steps: 1,
         learning_rate: 1e-3,
         warmup_ratio: 0.1,
+        warmup_steps: None,
+        lr_scheduler: LrScheduler::Linear,
+        objective: Objective::default(),
+        thresholds: ThresholdChoice::Given,
         weight_decay: 0.01,
         max_grad_norm: 1.0,
         base_dropout: false,
@@ -89,6 +93,11 @@ pub(crate) fn rows(count: usize, seed: u64) -> Dataset {
     };
     let rows: Vec<TokenisedRow> = (0..count).map(|_| row()).collect();
     Dataset { rows, answers: Answers::Classes((0..count as u32).map(|i| i % 2).collect()) }
+}
+
+/// The two labels.
+pub(crate) fn space() -> AnswerSpace {
+    AnswerSpace::Classes(LabelMap::new(["a", "b"]).expect("labels"))
 }
 
 /// A run that is to be.
@@ -119,18 +128,18 @@ impl SmallRun {
         Encoder::load(&self.base, &device, Precision::F32).expect("the tiny base")
     }
 
-    /// What is trained.
-    fn model(&self, encoder: &Encoder) -> TaskModel {
+    /// What is trained, with so many outputs.
+    pub(crate) fn model(&self, encoder: &Encoder, outputs: usize) -> TaskModel {
         let mut config = AdapterConfig::preset(self.preset).expect("a preset");
         config.leave_out.extend(0..self.left_out);
-        let head = HeadShape { outputs: 2, layers: 2, activation: Activation::Tanh };
+        let head = HeadShape { outputs, layers: 2, activation: Activation::Tanh };
         TaskModel::new(encoder, &config, &head, 1).expect("a model")
     }
 
     /// To its end; `None` if the watch ended it.
     pub(crate) fn run(&self, watch: &mut Watch) -> Result<Option<Trained>, TrainingError> {
         let mut encoder = self.encoder();
-        let lowest = self.model(&encoder).adapter.lowest();
+        let lowest = self.model(&encoder, 2).adapter.lowest();
         encoder.prepare_backward(lowest).expect("the same files");
         self.run_on(&encoder, watch)
     }
@@ -141,12 +150,12 @@ impl SmallRun {
         encoder: &Encoder,
         watch: &mut Watch,
     ) -> Result<Option<Trained>, TrainingError> {
-        let mut model = self.model(encoder);
-        let labels = LabelMap::new(["a", "b"].map(String::from).to_vec()).expect("labels");
-        let space = AnswerSpace::Classes(labels);
-        let task = (&space, MetricSet::Accuracy);
+        let mut model = self.model(encoder, 2);
+        let space = space();
+        let scoring = Scoring::from(MetricSet::Accuracy);
+        let task = (&space, &scoring);
         let (training, validation) = (rows(50, self.rows), rows(20, self.rows + 1));
-        let sets = (&training, &validation);
+        let sets = (&training, Some(&validation));
         let keep = |file: &PathBuf| Keeping { file: file.clone(), steps: 3, facts: Map::new() };
         let (keeping, caching) = (self.file.as_ref().map(keep), self.caching.as_ref());
         let keeping = keeping.as_ref();
@@ -156,7 +165,8 @@ impl SmallRun {
             Ending::Finished(outcome) => {
                 let mut parameters = Vec::new();
                 model.visit(&mut |_, _, parameter| parameters.extend(parameter.value().to_vec()));
-                let (loss, validation_loss) = (outcome.train_loss, outcome.best.loss);
+                let (loss, validation_loss) =
+                    (outcome.train_loss, outcome.best.expect("validation rows").loss);
                 Ok(Some(Trained { parameters, loss, validation_loss }))
             }
         }
