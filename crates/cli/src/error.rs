@@ -31,6 +31,9 @@ pub(crate) enum CliError {
     /// A file that a flag names does not hold what it should.
     #[error("{}: {source}", path_shown(path))]
     BadFile { path: PathBuf, source: Box<TrainingError> },
+    /// A row that the model cannot read.
+    #[error("{place}: {reason}")]
+    Row { place: Place, reason: String },
     /// A row names an adapter that was not given.
     #[error(
         "{place}: the column {} names the adapter {}; --adapter gave {known}",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use adaptkit::encoder::{TextRow, TokenisedRow, Tokenizer, text_file};
+use adaptkit::encoder::{EncoderError, TextRow, TokenisedRow, Tokenizer, text_file};
 use adaptkit::training::data::{
     AnswerKind, Column, Columns, Delimiter, Example, Input, LabelNames, LabelReading, LabelledRows,
     Quoting, RaggedRows, ReadOptions, ReadReport, ReadingNote, RowFormat, TextEncoding,
@@ -200,7 +200,12 @@ pub(crate) fn tokenise_examples<'a>(
     examples: impl IntoIterator<Item = &'a Example>,
     max_length: usize,
 ) -> Result<Vec<TokenisedRow>, CliError> {
-    let text = |row: &'a Example| TextRow { text: &row.text, pair: row.pair.as_deref() };
-    let texts: Vec<TextRow<'_>> = examples.into_iter().map(text).collect();
-    Ok(tokenizer.encode(&texts, max_length)?)
+    let (places, texts): (Vec<_>, Vec<_>) = examples
+        .into_iter()
+        .map(|row| (&row.place, TextRow { text: &row.text, pair: row.pair.as_deref() }))
+        .unzip();
+    tokenizer.encode(&texts, max_length).map_err(|error| match error {
+        EncoderError::Row { row, reason } => CliError::Row { place: places[row].clone(), reason },
+        other => other.into(),
+    })
 }

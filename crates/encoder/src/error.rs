@@ -35,6 +35,14 @@ pub enum EncoderError {
         /// What was looked for.
         expected: &'static str,
     },
+    /// A directory lacks the files that its tokenizer is built from.
+    #[error("{} {reason}", path.display())]
+    NoVocabulary {
+        /// The directory.
+        path: PathBuf,
+        /// What it lacks, what it holds, and what to do.
+        reason: String,
+    },
     /// A file is not the JSON it should be.
     #[error("{}: {reason}", path_shown(path))]
     Json {
@@ -137,6 +145,14 @@ pub enum EncoderError {
         /// The tokenizer's file.
         path: PathBuf,
         /// What is wrong.
+        reason: String,
+    },
+    /// A row cannot be tokenised, or its tokens are not for this model.
+    #[error("row {}: {reason}", row + 1)]
+    Row {
+        /// The row's number among those that were given, from 0.
+        row: usize,
+        /// What is wrong with it.
         reason: String,
     },
     /// A maximum length that the model cannot take.

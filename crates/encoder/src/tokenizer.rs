@@ -5,22 +5,30 @@
 //! maximum length, keeps all that it cuts off, and of a long pair combines every piece of one text
 //! with every piece of the other, which can take minutes.
 
+mod added_token;
+mod assembly;
+mod class;
 mod contained;
 mod excerpt;
+mod from_files;
+mod sentence_piece;
+mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::Deserialize;
 use serde_json::Value;
-use tokenizers::{Model, ModelWrapper};
+use tokenizers::ModelWrapper;
 
 use crate::error::quoted;
-use crate::{EncoderConfig, EncoderError, json_file};
-use contained::{check_character_maps, contained};
+use crate::{EncoderConfig, EncoderError};
+use assembly::{Assembled, assemble};
+use contained::contained;
+use settings::TruncationSide;
 use template::{Piece, Template};
 
 /// One text or a pair.
@@ -45,6 +53,7 @@ pub struct TokenisedRow {
 
 /// A model's tokenizer.
 pub struct Tokenizer {
+    /// The file of its vocabulary.
     path: PathBuf,
     /// Without truncation, padding and special tokens.
     inner: tokenizers::Tokenizer,
@@ -57,24 +66,6 @@ pub struct Tokenizer {
     default_max_length: usize,
 }
 
-/// The end at which long texts are cut.
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum TruncationSide {
-    Left,
-    #[default]
-    Right,
-}
-
-/// What `tokenizer_config.json` says that matters here.
-#[derive(Default, Deserialize)]
-struct Settings {
-    /// Beyond all measure where the tokenizer has no limit of its own.
-    model_max_length: Option<f64>,
-    #[serde(default)]
-    truncation_side: TruncationSide,
-}
-
 /// The first tokens of a text.
 struct Tokens {
     ids: Vec<u32>,
@@ -83,26 +74,15 @@ struct Tokens {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` of a model's directory, and `tokenizer_config.json` if it is there.
+    /// Reads the tokenizer of a model's directory: `tokenizer.json`, or the vocabulary's files where
+    /// there is none, with what the settings beside it say.
     ///
     /// # Errors
-    /// If it is missing or malformed, or knows tokens that the encoder does not embed.
+    /// Files that are missing or malformed, and settings that cannot be followed.
     pub fn from_dir(dir: &Path, config: &EncoderConfig) -> Result<Tokenizer, EncoderError> {
-        let path = dir.join("tokenizer.json");
-        if !path.is_file() {
-            let expected = "tokenizer.json (in Python, AutoTokenizer.from_pretrained(…, \
-                            use_fast=True).save_pretrained(…) writes it)";
-            return Err(EncoderError::MissingFile { path: dir.into(), expected });
-        }
-        let settings = match dir.join("tokenizer_config.json") {
-            settings if settings.is_file() => json_file::read(&settings)?,
-            _ => Settings::default(),
-        };
+        let Assembled { path, tokenizer: mut inner, side, token_types, settings } =
+            assemble(dir, &config.model_type)?;
         let wrong = |reason: String| EncoderError::Tokenizer { path: path.clone(), reason };
-        let bytes = json_file::bytes(&path)?;
-        check_character_maps(&bytes).map_err(wrong)?;
-        let mut inner = contained(|| tokenizers::Tokenizer::from_bytes(&bytes))
-            .map_err(|e| wrong(format!("it is not a tokenizer that can be read ({e})")))?;
         if let ModelWrapper::BPE(bpe) = inner.get_model()
             && let Some(dropout) = bpe.dropout.filter(|dropout| *dropout > 0.0)
         {
@@ -115,32 +95,40 @@ impl Tokenizer {
             Some(value) => value.map_err(|e| wrong(e.to_string()))?,
             None => Value::Null,
         };
-        let template = Template::new(&added, config.type_vocab_size).map_err(wrong)?;
+        let token_types = if token_types { config.type_vocab_size } else { 0 };
+        let template = Template::new(&added, token_types).map_err(wrong)?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| wrong(e.to_string()))?;
         inner.with_post_processor(None::<tokenizers::PostProcessorWrapper>);
-        let largest = largest_id(&inner).max(template.largest_id());
+        let largest = template.largest_id();
         if largest as usize >= config.vocab_size {
             return Err(wrong(format!(
-                "it has token ids up to {largest} and the encoder embeds {}: they are not of one model",
+                "its special token with the id {largest} stands in every row, and the encoder embeds \
+                 {}: they are not of one model",
                 config.vocab_size
             )));
         }
         let longest_row = config.longest_row();
         let least = template.added(true) + 1;
-        let limit =
-            settings.model_max_length.filter(|n| (least as f64..longest_row as f64).contains(n));
-        let tokenizer = Tokenizer {
+        let limit = settings.model_max_length()?;
+        if let Some(limit) = limit.filter(|limit| *limit < least as f64) {
+            return Err(settings.wrong(
+                "model_max_length",
+                format!(
+                    "is {limit}, which leaves no room for a text: a row takes {least} at least"
+                ),
+            ));
+        }
+        Ok(Tokenizer {
             reads_excerpts: excerpt::are_readable(&inner),
             path,
             inner,
             template,
-            side: settings.truncation_side,
+            side,
             vocab_size: config.vocab_size,
             longest_row,
-            default_max_length: limit.map_or(longest_row, |limit| limit as usize),
-        };
-        Ok(tokenizer)
+            default_max_length: limit.map_or(longest_row, |limit| longest_row.min(limit as usize)),
+        })
     }
 
     /// The longest row that both the tokenizer's settings and the model's positions allow.
@@ -152,7 +140,9 @@ impl Tokenizer {
     /// are cut, the longer text of a pair first.
     ///
     /// # Errors
-    /// If the model does not take that many tokens, or a text is refused.
+    /// If the model does not take that many tokens. A row that the tokenizer refuses, that has a
+    /// token which the encoder does not embed, or that has no token at all; of several such rows
+    /// the first.
     pub fn encode(
         &self,
         rows: &[TextRow<'_>],
@@ -163,10 +153,36 @@ impl Tokenizer {
             let (asked, most) = (max_length, self.longest_row);
             return Err(EncoderError::MaxLength { asked, least, most });
         }
-        rows.par_iter().map(|row| self.row(*row, max_length)).collect()
+        let found: Vec<_> = rows.par_iter().map(|row| self.checked_row(*row, max_length)).collect();
+        let numbered = found.into_iter().enumerate();
+        numbered
+            .map(|(row, found)| found.map_err(|reason| EncoderError::Row { row, reason }))
+            .collect()
     }
 
-    fn row(&self, row: TextRow<'_>, max_length: usize) -> Result<TokenisedRow, EncoderError> {
+    /// A row with tokens, all of which the encoder embeds; or why it is none.
+    fn checked_row(&self, row: TextRow<'_>, max_length: usize) -> Result<TokenisedRow, String> {
+        let found = self.row(row, max_length)?;
+        if found.ids.is_empty() {
+            return Err(
+                "the text has no token, and the tokenizer adds none: the model has nothing \
+                        to read"
+                    .into(),
+            );
+        }
+        if let Some(id) = found.ids.iter().find(|id| **id as usize >= self.vocab_size) {
+            let token = quoted(&self.inner.id_to_token(*id).unwrap_or_default());
+            return Err(format!(
+                "the token {token} has the id {id} in {} and the encoder embeds {}: leave it out of \
+                 the text, or take a model whose embeddings were resized for it",
+                self.path.display(),
+                self.vocab_size
+            ));
+        }
+        Ok(found)
+    }
+
+    fn row(&self, row: TextRow<'_>, max_length: usize) -> Result<TokenisedRow, String> {
         let room = max_length - self.template.added(row.pair.is_some());
         let Some(pair) = row.pair else {
             let tokens = self.tokens(row.text, room + 1)?;
@@ -189,7 +205,7 @@ impl Tokenizer {
     }
 
     /// The first tokens of a text, at least `wanted` of them if it has so many.
-    fn tokens(&self, text: &str, wanted: usize) -> Result<Tokens, EncoderError> {
+    fn tokens(&self, text: &str, wanted: usize) -> Result<Tokens, String> {
         if self.reads_excerpts && matches!(self.side, TruncationSide::Right) {
             for excerpt in excerpt::growing(text, wanted) {
                 let ids = self.ids(excerpt)?;
@@ -201,19 +217,10 @@ impl Tokenizer {
         Ok(Tokens { ids: self.ids(text)?, all: true })
     }
 
-    fn ids(&self, text: &str) -> Result<Vec<u32>, EncoderError> {
-        let refused = |reason| EncoderError::Tokenizer { path: self.path.clone(), reason };
+    fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
         let encoding = contained(|| self.inner.encode_fast(text, false))
-            .map_err(|e| refused(format!("it refused a text ({e})")))?;
-        let ids = encoding.get_ids();
-        if let Some(id) = ids.iter().find(|id| **id as usize >= self.vocab_size) {
-            let token = quoted(&self.inner.id_to_token(*id).unwrap_or_default());
-            let embedded = self.vocab_size;
-            return Err(refused(format!(
-                "its token {token} has the id {id} and the encoder embeds {embedded}: they are not of one model"
-            )));
-        }
-        Ok(ids.to_vec())
+            .map_err(|e| format!("{} refused the text ({e})", self.path.display()))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The `count` tokens that are left after cutting.
@@ -239,14 +246,6 @@ impl Tokenizer {
         }
         TokenisedRow { ids, type_ids, truncated }
     }
-}
-
-/// The largest id that is known without asking for every token: ids of a model are dense as a rule,
-/// those of added tokens need not be.
-fn largest_id(tokenizer: &tokenizers::Tokenizer) -> u32 {
-    let dense = tokenizer.get_model().get_vocab_size().saturating_sub(1) as u32;
-    let added = tokenizer.get_added_vocabulary().get_vocab().values().max();
-    dense.max(added.copied().unwrap_or(0))
 }
 
 /// How many tokens of each text of a pair stay if there is room for so many: the longer is cut to

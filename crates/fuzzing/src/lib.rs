@@ -19,7 +19,10 @@ pub use adapters::{
     adapter_config, adapter_setup, composition, fusion_config, head_config, provenance,
     tensor_names,
 };
-pub use models::{config, pickle, safetensors, sharded_index, tokenizer, torch_file};
+pub use models::{
+    config, pickle, safetensors, sharded_index, tokenizer, tokenizer_files, tokenizer_settings,
+    torch_file,
+};
 pub use pulled::{hub_index, pull_record, wheel};
 pub use rows::{delimited, glue, json_lines, label_names, text_stream};
 
@@ -32,7 +35,7 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 21] = [
+pub const TARGETS: [Target; 23] = [
     ("adapter_config", adapter_config),
     ("adapter_setup", adapter_setup),
     ("composition", composition),
@@ -52,6 +55,8 @@ pub const TARGETS: [Target; 21] = [
     ("tensor_names", tensor_names),
     ("text_stream", text_stream),
     ("tokenizer", tokenizer),
+    ("tokenizer_files", tokenizer_files),
+    ("tokenizer_settings", tokenizer_settings),
     ("torch_file", torch_file),
     ("wheel", wheel),
 ];

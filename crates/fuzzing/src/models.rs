@@ -86,7 +86,60 @@ const SMALL: &[u8] = br#"{"model_type": "bert", "vocab_size": 4096, "hidden_size
 
 /// A `tokenizer.json`, and texts through it.
 pub fn tokenizer(data: &[u8]) {
-    let directory = directory(&[("config.json", SMALL), ("tokenizer.json", data)]);
+    tokenise(&[("tokenizer.json", data)]);
+}
+
+/// The files of a directory without `tokenizer.json`, and texts through it. The first byte chooses
+/// the class; `vocab.json` ends at the first NUL and `merges.txt` follows.
+pub fn tokenizer_files(data: &[u8]) {
+    let Some((kind, data)) = data.split_first() else { return };
+    let class = |name: &str| format!(r#"{{"tokenizer_class": "{name}"}}"#);
+    match kind % 4 {
+        0 => tokenise(&[("vocab.txt", data)]),
+        1 => {
+            let (vocabulary, merges) = halves(data);
+            tokenise(&[
+                ("tokenizer_config.json", class("RobertaTokenizer").as_bytes()),
+                ("vocab.json", vocabulary),
+                ("merges.txt", merges),
+            ]);
+        }
+        kind => {
+            let name = if kind == 2 { "XLMRobertaTokenizer" } else { "CamembertTokenizer" };
+            tokenise(&[
+                ("tokenizer_config.json", class(name).as_bytes()),
+                ("sentencepiece.bpe.model", data),
+            ]);
+        }
+    }
+}
+
+/// What stands beside a vocabulary, and texts through it: `tokenizer_config.json`,
+/// `special_tokens_map.json` and `added_tokens.json`, with a NUL after the first and the second.
+pub fn tokenizer_settings(data: &[u8]) {
+    let (settings, rest) = halves(data);
+    let (specials, added) = halves(rest);
+    let named = [
+        ("tokenizer_config.json", settings),
+        ("special_tokens_map.json", specials),
+        ("added_tokens.json", added),
+    ];
+    let mut files: Vec<(&str, &[u8])> =
+        named.into_iter().filter(|(_, bytes)| !bytes.is_empty()).collect();
+    files.push(("vocab.txt", b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\none\ntext\n##s\n"));
+    tokenise(&files);
+}
+
+/// What is before the first NUL, and what is behind it.
+fn halves(data: &[u8]) -> (&[u8], &[u8]) {
+    match data.iter().position(|byte| *byte == 0) {
+        Some(place) => (&data[..place], &data[place + 1..]),
+        None => (data, &[]),
+    }
+}
+
+fn tokenise(files: &[(&str, &[u8])]) {
+    let directory = directory(&[&[("config.json", SMALL)], files].concat());
     let config = EncoderConfig::from_dir(directory.path()).expect("the small configuration");
     let Some(tokenizer) = accepted(Tokenizer::from_dir(directory.path(), &config)) else { return };
     let long = "a wörd, 言葉 \u{301}e\u{200d} 12. ".repeat(40);

@@ -185,9 +185,9 @@ fn a_base_s_tokenizer() {
         case(
             "tokenizer missing",
             |home| home.remove("model/tokenizer.json"),
-            "error: model holds no tokenizer.json (in Python, AutoTokenizer.from_pretrained(…, \
-             use_fast=True).save_pretrained(…) writes it); is it the directory of a Hugging \
-             Face model?",
+            "error: model holds no tokenizer.json and no vocab.txt, which BertTokenizer is built \
+             from: take the files from the model's own repository, or write tokenizer.json in \
+             Python with AutoTokenizer.from_pretrained(…, use_fast=True).save_pretrained(…)",
         ),
         case(
             "tokenizer cut off",

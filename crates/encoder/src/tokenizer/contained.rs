@@ -55,10 +55,24 @@ fn check_map(map: &str) -> Result<(), String> {
     let length = map.bytes().take(6).try_fold(0u64, |bits, byte| Some(bits << 6 | sextet(byte)?));
     let trie = length.map(|bits| ((bits >> 4) as u32).swap_bytes());
     match trie {
-        Some(trie) if map.len() >= 6 && u64::from(trie) <= map.len() as u64 / 4 * 3 => Ok(()),
-        _ => Err("its normalizer has a character map that is cut off".into()),
+        Some(trie) if map.len() >= 6 => check_trie(trie, map.len() as u64 / 4 * 3),
+        _ => Err(CUT_OFF.into()),
     }
 }
+
+/// The same check of a map's bytes.
+pub(super) fn check_map_bytes(map: &[u8]) -> Result<(), String> {
+    match map.first_chunk() {
+        Some(trie) => check_trie(u32::from_le_bytes(*trie), map.len() as u64),
+        None => Err(CUT_OFF.into()),
+    }
+}
+
+fn check_trie(trie: u32, bytes: u64) -> Result<(), String> {
+    if u64::from(trie) <= bytes { Ok(()) } else { Err(CUT_OFF.into()) }
+}
+
+const CUT_OFF: &str = "its normalizer has a character map that is cut off";
 
 /// What a character of base64 stands for.
 fn sextet(byte: u8) -> Option<u64> {

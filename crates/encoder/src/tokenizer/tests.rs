@@ -118,8 +118,13 @@ fn rows_are_tokenised_cut_and_framed_as_the_crate_does() {
             let pair = (case % 3 > 0).then_some(&second[..]);
             let row = TextRow { text: &first, pair };
             let max_length = 6 + (case % 13) as usize;
+            let expected = oracle(&file, row, max_length);
+            if expected.ids.is_empty() {
+                assert!(tokenizer.encode(&[row], max_length).is_err(), "{name}: {row:?}");
+                continue;
+            }
             let found = tokenizer.encode(&[row], max_length).unwrap().remove(0);
-            assert_eq!(found, oracle(&file, row, max_length), "{name}, {max_length}: {row:?}");
+            assert_eq!(found, expected, "{name}, {max_length}: {row:?}");
             assert!(found.ids.len() <= max_length, "{name}");
             cut += usize::from(found.truncated);
         }
@@ -259,8 +264,9 @@ fn the_default_length_is_the_smaller_of_two_limits() {
         (Some(json!({"model_max_length": 512})), 64),
         (Some(json!({"model_max_length": 1e30})), 64),
         (Some(json!({"model_max_length": null})), 64),
-        (Some(json!({"model_max_length": 2})), 64),
-        (Some(json!({"model_max_length": -1})), 64),
+        (Some(json!({"max_len": 32})), 32),
+        (Some(json!({"max_len": 32, "model_max_length": 48})), 48),
+        (Some(json!({"model_max_length": 4})), 4),
     ];
     for (settings, expected) in cases {
         let dir = directory(&bert(), settings.clone());
@@ -300,20 +306,14 @@ fn a_tokenizer_that_does_not_fit_is_refused() {
         *file.pointer_mut(place).unwrap() = value;
         file
     };
-    let words = |count: usize| -> HashMap<String, usize> {
-        let word = |i| if i == 0 { "[UNK]".into() } else { format!("w{i}") };
-        (0..count).map(|i| (word(i), i)).collect()
-    };
-    // The crate gives an added token that the model lacks the id after the model's own.
-    let mut one_more = set("/model/vocab", json!(words(EMBEDDED)));
-    one_more["added_tokens"][0]["content"] = json!("[NEW]");
     let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
     let sequence = json!({"type": "Sequence", "processors": [bert_template(), bert_template()]});
     let ids: Vec<u32> = vec![2; 100];
     let cases = [
-        (set("/model/vocab", json!(words(EMBEDDED + 1))), "the encoder embeds 300"),
-        (one_more, "token ids up to 300"),
-        (set("/post_processor/special_tokens/[CLS]/ids", json!([300])), "token ids up to 300"),
+        (
+            set("/post_processor/special_tokens/[CLS]/ids", json!([300])),
+            "the id 300 stands in every",
+        ),
         (set("/post_processor/special_tokens/[CLS]/ids", json!(ids)), "more than 64"),
         (set("/post_processor/special_tokens", json!({})), "lacks the ids of \"[CLS]\""),
         (set("/post_processor/single", json!([text("B")])), "each text once"),
@@ -339,12 +339,151 @@ fn a_tokenizer_that_does_not_fit_is_refused() {
 #[test]
 fn a_token_beyond_the_embedding_is_refused_where_it_occurs() {
     let mut file = bert();
-    // One word of a model that is otherwise small: its tokens are not dense.
+    // A word whose id is out of line, and an added token, which gets the id after the model's own.
     file["model"]["vocab"]["mat"] = json!(1000);
+    let vocabulary = file["model"]["vocab"].as_object_mut().unwrap();
+    vocabulary.extend((20..EMBEDDED + 4).map(|id| (format!("w{id}"), json!(id))));
     let tokenizer = read(&file, 2).unwrap();
     assert!(tokenizer.encode(&[single("the cat")], 10).is_ok());
-    let error = tokenizer.encode(&[single("the mat")], 10).unwrap_err().to_string();
-    assert!(error.contains("\"mat\" has the id 1000") && error.contains("embeds 300"), "{error}");
+    for (rows, part) in [
+        ([single("the cat"), single("the mat")], "row 2: the token \"mat\" has the id 1000"),
+        ([single("a [MASK]"), single("the mat")], "row 1: the token \"[MASK]\" has the id 300"),
+    ] {
+        let error = tokenizer.encode(&rows, 10).unwrap_err().to_string();
+        assert!(error.contains(part) && error.contains("embeds 300"), "{error}");
+    }
+    // What is cut off does not count.
+    assert!(tokenizer.encode(&[single("the cat mat")], 5).is_err());
+    assert!(tokenizer.encode(&[single("the cat sat mat")], 5).is_ok());
+}
+
+#[test]
+fn a_row_without_a_token_is_refused_by_its_number() {
+    let mut file = bert();
+    file["post_processor"] = Value::Null;
+    let tokenizer = read(&file, 2).unwrap();
+    let pair = |text, pair| TextRow { text, pair: Some(pair) };
+    for (rows, number) in [
+        (vec![single("")], 1),
+        (vec![single("a"), single("   \n"), single("")], 2),
+        (vec![single("a"), single("cat"), pair(" ", "\0")], 3),
+    ] {
+        let error = tokenizer.encode(&rows, 10).unwrap_err();
+        assert!(matches!(error, EncoderError::Row { row, .. } if row + 1 == number), "{error}");
+        assert!(error.to_string().contains(&format!("row {number}: the text has no token")));
+    }
+    assert!(tokenizer.encode(&[single("a"), pair("", "cat")], 10).is_ok());
+}
+
+#[test]
+fn settings_that_cannot_be_followed_are_refused_by_field() {
+    let added = |token: Value| json!({"added_tokens_decoder": {"20": token}});
+    let cases = [
+        (json!({"do_lower_case": null}), "do_lower_case", "neither true nor false"),
+        (json!({"do_lower_case": 1}), "do_lower_case", "neither true nor false"),
+        (json!({"strip_accents": "yes"}), "strip_accents", "neither true nor false"),
+        (json!({"tokenize_chinese_chars": []}), "tokenize_chinese_chars", "neither true nor false"),
+        (json!({"split_special_tokens": "yes"}), "split_special_tokens", "neither true nor false"),
+        (json!({"truncation_side": "middle"}), "truncation_side", "neither \"left\" nor"),
+        (json!({"model_max_length": "512"}), "model_max_length", "no number"),
+        (json!({"model_max_length": 2}), "model_max_length", "no room for a text"),
+        (json!({"model_max_length": -1}), "model_max_length", "no room for a text"),
+        (json!({"model_input_names": "input_ids"}), "model_input_names", "no list"),
+        (json!({"cls_token": {"content": "[CLS]"}}), "cls_token", "AddedToken"),
+        (json!({"cls_token": 5}), "cls_token", "AddedToken"),
+        (json!({"additional_special_tokens": "[E]"}), "additional_special_tokens", "no list"),
+        (json!({"additional_special_tokens": [null]}), "additional_special_tokens", "null"),
+        (json!({"extra_special_tokens": "[E]"}), "extra_special_tokens", "no list"),
+        (json!({"added_tokens_decoder": null}), "added_tokens_decoder", "no object"),
+        (json!({"added_tokens_decoder": {"a": {}}}), "added_tokens_decoder", "not an id"),
+        (added(json!("[E]")), "added_tokens_decoder", "no object"),
+        (added(json!({"content": 1})), "added_tokens_decoder", "without \"content\""),
+        (added(json!({"content": "a", "lstrip": 1})), "added_tokens_decoder", "\"lstrip\""),
+        (json!({"tokenizer_file": "/elsewhere/tokenizer.json"}), "tokenizer_file", "names a file"),
+        (json!({"init_inputs": ["vocab.txt"]}), "init_inputs", "not empty"),
+        (json!({"add_special_tokens": false}), "add_special_tokens", "function"),
+        (json!({"tokenizer_class": 5}), "tokenizer_class", "no text"),
+        (json!({"tokenizer_class": "BertJapaneseTokenizer"}), "tokenizer_class", "no fast form"),
+        (json!({"tokenizer_class": "T5Tokenizer"}), "tokenizer_class", "known are BertTokenizer"),
+        (
+            json!({"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", null]}}),
+            "tokenizer_class",
+            "own Python code",
+        ),
+    ];
+    for (settings, field, part) in cases {
+        let dir = directory(&bert(), Some(settings.clone()));
+        let error = Tokenizer::from_dir(dir.path(), &config(2)).err();
+        let error = error.unwrap_or_else(|| panic!("{settings} is read"));
+        assert!(matches!(&error, EncoderError::Field { field: f, .. } if f == field), "{error:?}");
+        let message = error.to_string();
+        assert!(message.contains(part) && message.contains("tokenizer_config.json"), "{message}");
+    }
+}
+
+#[test]
+fn a_directory_without_the_files_of_its_class_is_told_what_it_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let read = || Tokenizer::from_dir(dir.path(), &config(2)).err().unwrap().to_string();
+    for name in ["vocab.json", "merges.txt"] {
+        std::fs::write(dir.path().join(name), "{}").unwrap();
+    }
+    let error = read();
+    assert!(error.contains("no vocab.txt, which BertTokenizer is built from"), "{error}");
+    assert!(error.contains("(it holds vocab.json, merges.txt)"), "{error}");
+    let settings = |class: &str| {
+        let settings = json!({"tokenizer_class": class}).to_string();
+        std::fs::write(dir.path().join("tokenizer_config.json"), settings).unwrap();
+    };
+    settings("PreTrainedTokenizerFast");
+    assert!(read().contains("holds no tokenizer.json, which PreTrainedTokenizer"));
+    settings("RobertaTokenizer");
+    assert!(read().contains("vocab.json: it holds no token"));
+}
+
+#[test]
+fn damaged_vocabularies_are_refused_with_the_place() {
+    let merges = |text: &str| format!("#version: 0.2\n{text}\n").into_bytes();
+    let vocab = br#"{"a": 0, "b": 1, "ab": 2, "<s>": 3, "</s>": 4, "<unk>": 5}"#;
+    let cases: [(&str, &str, Vec<u8>, &str); 16] = [
+        ("BertTokenizer", "vocab.txt", b"".to_vec(), "it is empty"),
+        ("BertTokenizer", "vocab.txt", b"a\nb\nc\xff".to_vec(), "line 3: byte 5"),
+        (
+            "BertTokenizer",
+            "vocab.txt",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0".to_vec(),
+            "git lfs pull",
+        ),
+        ("RobertaTokenizer", "vocab.json", b"".to_vec(), "EOF while parsing"),
+        ("RobertaTokenizer", "vocab.json", b"[1]".to_vec(), "invalid type"),
+        ("RobertaTokenizer", "vocab.json", b"{\"a\": -1}".to_vec(), "line 1 column 8"),
+        ("RobertaTokenizer", "vocab.json", b"{\"a\": 1,".to_vec(), "EOF"),
+        ("RobertaTokenizer", "merges.txt", merges("a b\na b c"), "line 3: a merge is two tokens"),
+        ("RobertaTokenizer", "merges.txt", merges("a b\n\na b"), "here are 0"),
+        ("RobertaTokenizer", "merges.txt", merges("a c"), "line 2: vocab.json has no token \"c\""),
+        ("RobertaTokenizer", "merges.txt", merges("b a"), "no token \"ba\""),
+        ("RobertaTokenizer", "merges.txt", b"#v\na \xff\n".to_vec(), "line 2: byte 5"),
+        ("XLMRobertaTokenizer", "sentencepiece.bpe.model", b"".to_vec(), "it has no pieces"),
+        (
+            "XLMRobertaTokenizer",
+            "sentencepiece.bpe.model",
+            b"\x0a\x20\x0a\x01a".to_vec(),
+            "byte 2: 32 bytes are to follow and 3 are there",
+        ),
+        ("XLMRobertaTokenizer", "sentencepiece.bpe.model", vec![0xff; 20], "a number without end"),
+        ("CamembertTokenizer", "sentencepiece.bpe.model", b"<html>".to_vec(), "of type 4"),
+    ];
+    for (class, name, bytes, part) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let write =
+            |name: &str, bytes: &[u8]| std::fs::write(dir.path().join(name), bytes).unwrap();
+        write("tokenizer_config.json", json!({"tokenizer_class": class}).to_string().as_bytes());
+        write("vocab.json", vocab);
+        write("merges.txt", &merges("a b"));
+        write(name, &bytes);
+        let error = Tokenizer::from_dir(dir.path(), &config(2)).err().expect(part).to_string();
+        assert!(error.contains(part) && error.contains(name), "{part}: {error}");
+    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn tokenizer(
     json!({
         "version": "1.0",
         "truncation":
-            {"max_length": 5, "strategy": "OnlyFirst", "stride": 2, "direction": "Left"},
+            {"max_length": 5, "strategy": "OnlyFirst", "stride": 2, "direction": "Right"},
         "padding": {
             "strategy": {"Fixed": 9}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
             "pad_type_id": 0, "pad_token": "[PAD]"
