@@ -5,10 +5,12 @@
 
 use std::ffi::OsString;
 
+use crate::path_argument::split;
+
 /// The arguments with `_` turned into `-` in the names of long flags.
 ///
 /// A flag's name ends at its `=`. Values, short flags and whatever follows a bare `--` stay as
-/// they are, and so does an argument that is not UTF-8.
+/// they are, and so does a name that is not UTF-8.
 pub(crate) fn kebab_case(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut flags_over = false;
     arguments
@@ -17,6 +19,15 @@ pub(crate) fn kebab_case(arguments: impl IntoIterator<Item = OsString>) -> Vec<O
             flags_over |= argument == "--";
             match argument.to_str() {
                 Some(text) if !flags_over && text.starts_with("--") => rename(text).into(),
+                // A value, such as a path, need not be UTF-8.
+                None if !flags_over => match split(&argument) {
+                    Some((name, value)) if name.starts_with("--") => {
+                        let mut flag = OsString::from(rename(name) + "=");
+                        flag.push(value);
+                        flag
+                    }
+                    _ => argument,
+                },
                 _ => argument,
             }
         })
@@ -56,5 +67,7 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let argument = OsString::from_vec(b"--a_b\xff".to_vec());
         assert_eq!(kebab_case([argument.clone()]), [argument]);
+        let flag = |text: &[u8]| OsString::from_vec(text.to_vec());
+        assert_eq!(kebab_case([flag(b"--a_b=c_\xff=d")]), [flag(b"--a-b=c_\xff=d")]);
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use super::columns::WantedColumns;
-use super::dialect::{Dialect, Quoting};
+use super::dialect::{Delimiter, Dialect, Quoting};
 use super::format::{RaggedRows, ReadOptions, RowFormat};
 use super::quote_signs::{QuoteSigns, has_open_quote};
 use super::quoted::QuotedCutter;
@@ -183,6 +183,8 @@ pub(crate) struct Table {
     /// The line of the first row, where it is in `fields` already: without a header line the first
     /// row tells the width.
     first_row: Option<u64>,
+    /// The line that the table begins on.
+    begins: u64,
     rows: u64,
     /// Signs of quotes, where quotes are text and nobody said that they are.
     signs: Option<QuoteSigns>,
@@ -213,6 +215,7 @@ impl Table {
             ragged_rows: options.ragged_rows,
             header: None,
             first_row: None,
+            begins: 1,
             rows: 0,
             signs: None,
             backslash_trials: 0,
@@ -242,9 +245,19 @@ impl Table {
         options: &ReadOptions,
         report: &mut ReadReport,
     ) -> Result<Dialect, TrainingError> {
-        let blank_lines = report.blank_lines.clone();
+        let mut blank_lines = report.blank_lines.clone();
         self.stream.remember();
-        let place = self.read_columns(wanted, options, report)?;
+        let mut place = self.read_columns(wanted, options, report)?;
+        let mut dialect = dialect;
+        if let Some(delimiter) = self.named_delimiter(dialect, options) {
+            dialect = Dialect { delimiter, quoting: options.quoting.unwrap_or(Quoting::Doubled) };
+            self.cutter = Cutter::of(dialect);
+            self.first_row = None;
+            self.begins = self.stream.line;
+            blank_lines = report.blank_lines.clone();
+            self.stream.remember();
+            place = self.read_columns(wanted, options, report)?;
+        }
         let missing = self.missing(wanted);
         let mut chosen = dialect;
         if missing && (options.header || self.width == 1) {
@@ -281,8 +294,19 @@ impl Table {
     }
 
     fn begin_again(&mut self, dialect: Dialect) {
-        self.stream.rewind(1);
+        self.stream.rewind(self.begins);
         self.cutter = Cutter::of(dialect);
+    }
+
+    /// The delimiter that a first line `sep=;` gives, which spreadsheets write for one another.
+    fn named_delimiter(&self, dialect: Dialect, options: &ReadOptions) -> Option<Delimiter> {
+        let line = self.fields.get(0)?.strip_prefix("sep=")?;
+        match (line, self.fields.len()) {
+            _ if options.delimiter.is_some() => None,
+            ("", 2) if self.fields.last_field().is_empty() => Some(dialect.delimiter),
+            (delimiter, 1) => delimiter.parse().ok(),
+            _ => None,
+        }
     }
 
     fn missing(&self, wanted: &WantedColumns) -> bool {

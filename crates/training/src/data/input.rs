@@ -12,6 +12,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adaptkit_encoder::foreign_text::path_shown;
 use flate2::read::MultiGzDecoder;
 
 use super::compression::ZstdReader;
@@ -86,7 +87,7 @@ impl Input {
     pub fn name(&self) -> Arc<str> {
         match self {
             Input::StandardInput => "standard input".into(),
-            Input::File(path) => path.display().to_string().into(),
+            Input::File(path) => shown(path),
         }
     }
 
@@ -143,10 +144,10 @@ fn matches_of(pattern: &str) -> Result<Vec<Input>, TrainingError> {
     let mut found = Vec::new();
     for path in paths {
         let path = path.map_err(|error| TrainingError::Read {
-            file: error.path().display().to_string().into(),
+            file: shown(error.path()),
             source: error.into(),
         })?;
-        if !path.is_dir() {
+        if !path.is_dir() && !is_hidden(&path, pattern) {
             found.push(path);
         }
     }
@@ -155,6 +156,14 @@ fn matches_of(pattern: &str) -> Result<Vec<Input>, TrainingError> {
     }
     found.sort();
     Ok(found.into_iter().map(Input::File).collect())
+}
+
+/// Whether a file or a folder on its path is hidden, and the pattern does not ask for hidden ones: as
+/// in shells, `*` matches none. What systems leave in folders is no data.
+fn is_hidden(path: &Path, pattern: &str) -> bool {
+    let hidden = |part: &OsStr| part.as_encoded_bytes().starts_with(b".");
+    let parts = |path| Path::iter(path).filter(|part| *part != ".");
+    parts(path).zip(parts(Path::new(pattern))).any(|(part, asked)| hidden(part) && !hidden(asked))
 }
 
 /// `reader`'s bytes, decompressed where they begin as a compressed file does.
@@ -235,6 +244,11 @@ impl OpenInput {
     }
 }
 
+/// A path as messages show it.
+pub(super) fn shown(path: &Path) -> Arc<str> {
+    path_shown(path).into()
+}
+
 /// A file's name in a command for a shell, or a word for it where the name would need quoting.
 pub(super) fn shell_name(file: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
@@ -251,7 +265,7 @@ mod tests {
     #[test]
     fn names_and_patterns_resolve_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["b.tsv", "a.tsv", "c.csv", "odd[1].tsv"] {
+        for name in ["b.tsv", "a.tsv", "c.csv", "odd[1].tsv", "._a.tsv"] {
             fs::write(folder.path().join(name), "x").unwrap();
         }
         fs::create_dir(folder.path().join("folder.tsv")).unwrap();
@@ -265,11 +279,12 @@ mod tests {
         };
         let file = |name: &str| Input::File(path(name));
 
-        let cases: [(&[&str], Vec<Input>); 4] = [
+        let cases: [(&[&str], Vec<Input>); 5] = [
             (&["c.csv", "-"], vec![file("c.csv"), Input::StandardInput]),
             (&["[ab].tsv"], vec![file("a.tsv"), file("b.tsv")]),
             (&["*.tsv"], vec![file("a.tsv"), file("b.tsv"), file("odd[1].tsv")]),
             (&["odd[1].tsv"], vec![file("odd[1].tsv")]),
+            (&[".*.tsv"], vec![file("._a.tsv")]),
         ];
         for (names, expected) in cases {
             assert_eq!(resolve(names).unwrap(), expected, "{names:?}");

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::format::RowFormat;
-use super::input::{COMPRESSED, Input};
+use super::input::{COMPRESSED, Input, shown};
 use super::report::{ReadReport, ReadingNote};
 use super::text_stream::TextStream;
 use crate::TrainingError;
@@ -53,7 +53,7 @@ pub(super) fn of_folder(
     folder: &Path,
     report: &mut ReadReport,
 ) -> Result<Vec<Source>, TrainingError> {
-    let file: Arc<str> = folder.display().to_string().into();
+    let file = shown(folder);
     let (folders, files): (Vec<_>, Vec<_>) =
         entries(folder, report)?.into_iter().partition(|path| path.is_dir());
     let mut sources = Vec::new();
@@ -90,7 +90,7 @@ pub(super) fn of_folder(
 
 /// What a folder holds, sorted by name; hidden files are passed over.
 fn entries(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf>, TrainingError> {
-    let failed = |source| TrainingError::Read { file: folder.display().to_string().into(), source };
+    let failed = |source| TrainingError::Read { file: shown(folder), source };
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -104,15 +104,14 @@ fn entries(folder: &Path, report: &mut ReadReport) -> Result<Vec<PathBuf>, Train
 }
 
 fn pass_over(path: &Path, report: &mut ReadReport) {
-    report.passed_over.add(Place { file: path.display().to_string().into(), line: 0 });
+    report.passed_over.add(Place { file: shown(path), line: 0 });
 }
 
 /// The label that a file or folder is named after: its name without `.txt` and without the endings of
 /// compressed files.
 fn label_of(path: &Path) -> Result<Arc<str>, TrainingError> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name
-        .ok_or_else(|| TrainingError::LabelNotText { file: path.display().to_string().into() })?;
+    let name = name.ok_or_else(|| TrainingError::LabelNotText { file: shown(path) })?;
     if path.is_dir() {
         return Ok(name.into());
     }

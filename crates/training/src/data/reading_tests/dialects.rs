@@ -77,6 +77,13 @@ fn columns_that_are_there_are_found_and_it_is_said_how() {
         assert_eq!((&*rows[0].0, rows[0].2.as_deref()), (expected, Some("a")), "{text}");
         assert!(notes(&report).contains(said), "{text}: {}", notes(&report));
     }
+    // Spreadsheets name the delimiter in a line of its own.
+    for text in ["sep=;\ntext;label\n\"x;\";a\n", "\nsep=,\r\n\ntext,label\r\nx;,a\r\n"] {
+        for format in [Csv, Tsv] {
+            let (rows, _) = read_with(format, text, &ReadOptions::default()).expect(text);
+            assert_eq!(rows[0].0, "x;", "{text}");
+        }
+    }
     // What the caller says is not tried otherwise.
     for (delimiter, quoting) in [(Some(","), None), (Some("comma"), Some(Quoting::None))] {
         let options = given(delimiter, quoting);
