@@ -49,7 +49,7 @@ pub fn write_file_with(
     }
     let destination = behind_link(path)?;
     let parent = parent_of(&destination);
-    fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
+    create_directories(parent)?;
     let (partial, file) =
         temporary(parent, |path| OpenOptions::new().write(true).create_new(true).open(path))
             .map_err(failed("create a file in", parent))?;
@@ -83,6 +83,29 @@ pub fn check_file(path: &Path) -> Result<(), AdapterError> {
     let open = |path: &Path| OpenOptions::new().write(true).create_new(true).open(path);
     let (probe, _) = temporary(parent, open).map_err(failed("create a file in", parent))?;
     fs::remove_file(&probe).map_err(failed("remove", &probe))
+}
+
+/// Creates the directory `path` and those above it that are missing, and syncs the directories that
+/// hold the new names: after a power failure a file that was synced in there must still have a path.
+pub fn create_directories(path: &Path) -> Result<(), AdapterError> {
+    let is_missing = |directory: &&Path| fs::symlink_metadata(directory).is_err();
+    let named = path.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty());
+    let missing: Vec<&Path> = named.take_while(is_missing).collect();
+    fs::create_dir_all(path).map_err(failed("create the directory", path))?;
+    missing.into_iter().try_for_each(|made| {
+        sync_directory(parent_of(made)).map_err(failed("create the directory", made))
+    })
+}
+
+/// Makes what was written to the file `path` last, its name included; does nothing if it is not there.
+pub fn sync_file(path: &Path) -> Result<(), AdapterError> {
+    // Windows syncs only what is open for writing.
+    let file = match OpenOptions::new().append(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(failed("write", path)(source)),
+    };
+    file.sync_all().and_then(|()| sync_directory(parent_of(path))).map_err(failed("write", path))
 }
 
 /// A directory in the making, beside the one it will become.
@@ -121,7 +144,7 @@ impl StagedDirectory {
         let destination = behind_link(path)?;
         occupancy(&destination, overwrite, &own)?;
         let parent = parent_of(&destination);
-        fs::create_dir_all(parent).map_err(failed("create the directory", parent))?;
+        create_directories(parent)?;
         let (path, ()) = temporary(parent, |path| fs::create_dir(path))
             .map_err(failed("create a directory in", parent))?;
         let staged = Discard { path, directory: true, armed: true };

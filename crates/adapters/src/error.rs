@@ -354,6 +354,16 @@ pub enum AdapterError {
         /// Its value for the encoder at hand.
         found: String,
     },
+    /// The adapter was trained with another tokenizer.
+    #[error(
+        "adapter {} was trained with another tokenizer, which makes other tokens of the same texts: \
+         load the base it was trained on, with all of its tokenizer's files",
+        quoted(name)
+    )]
+    OtherTokenizer {
+        /// Its name.
+        name: String,
+    },
     /// Adapters or heads that cannot be merged.
     #[error(
         "the {what} {} and {} cannot be merged: their {field} differ, {values}",

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use adaptkit::adapters::composition::{Composition, Way, Ways};
 use adaptkit::adapters::files::{
-    Provenance, StoredAdapter, StoredComposition, StoredFuse, StoredFusion, StoredHead, StoredParts,
+    BaseReference, Provenance, StoredAdapter, StoredComposition, StoredFuse, StoredFusion,
+    StoredHead, StoredParts,
 };
+use adaptkit::encoder::Tokenizer;
 use adaptkit::encoder::foreign_text::quoted;
 use clap::Args;
 
@@ -37,14 +39,16 @@ pub(crate) struct Composed {
 }
 
 impl Composed {
-    /// That every adapter of it was made for a base.
+    /// Checks that every adapter of it was made for a base and its tokenizer.
     pub(crate) fn check_base(
         &self,
-        base: &adaptkit::adapters::files::BaseReference,
+        base: &BaseReference,
+        tokenizer: &Tokenizer,
     ) -> Result<(), CliError> {
         for name in self.way.composition.names() {
             if let Some(origin) = self.origins.get(name) {
                 origin.check_base(name, base)?;
+                origin.check_tokenizer(name, tokenizer)?;
             }
         }
         Ok(())

@@ -104,6 +104,10 @@ impl CliError {
             CliError::Running { .. } => {
                 "wait for its end, or choose another --output-dir".to_owned()
             }
+            CliError::Training(TrainingError::OtherResult { .. }) => {
+                "--overwrite replaces it; what is there stays until the new one is complete"
+                    .to_owned()
+            }
             CliError::Training(
                 TrainingError::OtherRun { .. } | TrainingError::DamagedCheckpoint { .. },
             ) => "--overwrite without --resume starts again".to_owned(),
@@ -112,11 +116,11 @@ impl CliError {
                 "--overwrite replaces it; what is there stays until the new one is complete"
                     .to_owned()
             }
-            CliError::Adapter(AdapterError::WrongBase { .. }) => {
-                "--model must be the base that the adapter was trained on; `adaptkit inspect` \
+            CliError::Adapter(
+                AdapterError::WrongBase { .. } | AdapterError::OtherTokenizer { .. },
+            ) => "--model must be the base that the adapter was trained on; `adaptkit inspect` \
                  shows which"
-                    .to_owned()
-            }
+                .to_owned(),
             CliError::Encoder(EncoderError::Io { source, .. })
                 if source.kind() == std::io::ErrorKind::NotFound =>
             {

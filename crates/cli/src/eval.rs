@@ -168,11 +168,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
-    let mut model = folder.on(&encoder, &flags.model)?;
+    let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
+    let mut model = folder.on(&encoder, &tokenizer, &flags.model)?;
     if let Dropping::Lowest(layers) = flags.adapterdrop {
         leave_out_lowest(&mut model, &encoder, layers)?;
     }
-    let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
     let max_length = folder.max_length(flags.max_length, &encoder)?;
     let mut results = Map::new();
     let mut breakdowns = Vec::new();

@@ -140,7 +140,7 @@ impl SubmitFlags {
         let staged = StagedDirectory::create(&self.output_dir, self.overwrite, &own)?;
         let mut files = Vec::new();
         for (task, folder, space) in &folders {
-            let model = folder.on(&encoder, &self.model)?;
+            let model = folder.on(&encoder, &tokenizer, &self.model)?;
             let max_length = folder.max_length(self.max_length, &encoder)?;
             for file in planned.iter().filter(|file| file.task.name == task.name) {
                 let mut reader = task.open(&self.data, file.test)?;

@@ -232,6 +232,7 @@ fn base_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
         .filter_map(|name| checkpoint.shape(name))
         .map(|shape| shape.iter().product::<usize>())
         .sum();
+    let identity = adaptkit::encoder::identity(&config, &checkpoint)?;
     let facts = json!({
         "kind": "base model",
         "family": config.family.name(),
@@ -243,7 +244,8 @@ fn base_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
         "vocabulary": config.vocab_size,
         "longest_row": config.longest_row(),
         "stored_parameters": stored,
-        "fingerprint": adaptkit::encoder::identity(&config, &checkpoint)?,
+        "fingerprint": identity.fingerprint,
+        "sampled_fingerprint": identity.sampled,
     });
     match facts {
         Value::Object(facts) => Ok(facts),

@@ -144,6 +144,7 @@ enum Command {
 
 /// Runs the command with its arguments, the program's name first.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    survive_file_size_limits();
     let command = with_negative_numbers(Cli::command());
     let arguments = arguments::kebab_case(arguments);
     let parsed = command.try_get_matches_from(arguments);
@@ -196,6 +197,19 @@ fn not_understood(error: &clap::Error) -> ExitCode {
         to_stderr(format_args!("hint: {instead}"));
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// Lets a write beyond the size that the system allows a file (`ulimit -f`) fail like any other: an
+/// error that names the file, after which what was half written is removed. By default the signal that
+/// comes with it ends the process. It is caught and not ignored, as processes that are started would
+/// inherit that.
+fn survive_file_size_limits() {
+    #[cfg(unix)]
+    {
+        let caught = std::sync::Arc::default();
+        // Without it the signal ends the process as before.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, caught);
+    }
 }
 
 /// Lets flags take `-1`, so that what is said of it names the flag.

@@ -58,7 +58,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let adapters: Vec<&StoredAdapter> = members.iter().map(|member| &member.adapter).collect();
     let weights: Vec<f64> = members.iter().map(|member| member.weight).collect();
     let merged = StoredAdapter::merged(&name, &adapters, &weights)?;
-    let origin = flags.origin(&members)?;
+    let origin = flags.origin(&members, common)?;
     let (head, source) = flags.head(&members, &name, &weights, common)?;
     let own = own_files();
     let own: Vec<&str> = own.iter().map(String::as_str).collect();
@@ -197,13 +197,24 @@ impl Flags {
     }
 
     /// What is known of the merged adapter beside its numbers.
-    fn origin(&self, members: &[Member]) -> Result<Option<Provenance>, CliError> {
+    fn origin(&self, members: &[Member], common: &Common) -> Result<Option<Provenance>, CliError> {
         let known: Vec<(&Member, &Provenance)> =
             members.iter().filter_map(|m| Some((m, m.origin.as_ref()?))).collect();
         let Some((first, origin)) = known.first() else { return Ok(None) };
         for (member, other) in &known[1..] {
             other.check_base(&member.adapter.name, &origin.base)?;
+            if other.base.is_sampled() != origin.base.is_sampled() {
+                common.note(format_args!(
+                    "note: {} and {} cannot be compared by all of their base, as one of them is of an \
+                     earlier version: only its sizes are known to be the same",
+                    quoted(&first.adapter.name),
+                    quoted(&member.adapter.name),
+                ));
+            }
         }
+        // A fingerprint of all of the base says more than an earlier version's.
+        let whole = known.iter().map(|(_, p)| &p.base).find(|base| !base.is_sampled());
+        let base = whole.unwrap_or(&origin.base).clone();
         // The head that answers afterwards says what is asked of it.
         let of_head = match &self.head {
             Some(name) => known.iter().find(|(member, _)| member.adapter.name == *name),
@@ -215,7 +226,7 @@ impl Flags {
         let of = members.iter().map(|m| (m.adapter.name.clone(), json!(m.weight)));
         Ok(Some(Provenance {
             adaptkit_version: env!("CARGO_PKG_VERSION").to_owned(),
-            base: origin.base.clone(),
+            base,
             task: origin.task.clone().filter(|_| same(&|p| json!(p.task))),
             labels: of_head.map(|(_, p)| p.labels.clone()).unwrap_or_default(),
             threshold: of_head.and_then(|(_, p)| p.threshold),

@@ -13,6 +13,7 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use adaptkit::adapters::atomic::create_directories;
 pub(crate) use manifest::{Check, FileRecord, Manifest, State};
 
 use crate::environment::Environment;
@@ -146,7 +147,7 @@ impl ModelCache {
     /// If the cache cannot be created, written or locked.
     pub(crate) fn lock(&self, id: &ModelId, waiting: impl FnOnce()) -> Result<Slot, CliError> {
         let hidden = |ending: &str| self.models.join(format!(".{}.{ending}", id.directory_name()));
-        fs::create_dir_all(&self.models).map_err(at("create the directory", &self.models))?;
+        create_directories(&self.models)?;
         let lock_path = hidden("lock");
         let lock = File::options().create(true).append(true).open(&lock_path);
         let lock = lock.map_err(at("create the lock file", &lock_path))?;

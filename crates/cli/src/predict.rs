@@ -121,7 +121,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut labellers = Vec::with_capacity(folders.len());
     for Folder { name, source, space, members } in folders {
         let folder = source.read()?;
-        let mut model = folder.on(&encoder, &flags.model)?;
+        let mut model = folder.on(&encoder, &tokenizer, &flags.model)?;
         leave_out_lowest(&mut model, &encoder, flags.dropped_layers(&name))?;
         tasks.add(model);
         let max_length = folder.max_length(flags.max_length, &encoder)?;

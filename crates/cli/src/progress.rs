@@ -1,5 +1,6 @@
 //! What a training run shows while it runs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use adaptkit::training::TrainingError;
@@ -16,6 +17,8 @@ pub(crate) struct TrainingProgress {
     quiet: bool,
     log: Option<MetricsLog>,
     interruption: Option<Interruption>,
+    /// Whether the run was to continue from a checkpoint.
+    pub(crate) resumes: bool,
 }
 
 impl TrainingProgress {
@@ -32,7 +35,7 @@ impl TrainingProgress {
         if quiet {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        TrainingProgress { bar, quiet, log, interruption }
+        TrainingProgress { bar, quiet, log, interruption, resumes: false }
     }
 
     fn line(&self, text: String) {
@@ -80,7 +83,30 @@ impl Observer for TrainingProgress {
 
     fn resume(&mut self, step: usize) -> Result<(), TrainingError> {
         self.line(format!("continuing after step {step}"));
-        self.log.as_ref().map_or(Ok(()), |log| log.resume(step))
+        let logged = self.log.as_ref().map_or(Ok(true), |log| log.resume(step))?;
+        if !logged {
+            self.line(
+                "note: the log of the steps before is gone: metrics.jsonl begins here".into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self) {
+        if self.resumes {
+            self.line("there is no checkpoint: starting from the beginning".to_owned());
+        }
+    }
+
+    fn unverified(&mut self, checkpoint: &Path) {
+        self.line(format!(
+            "note: {} was written before checkpoints had a digest, so that damage to it cannot be seen",
+            checkpoint.display()
+        ));
+    }
+
+    fn keep(&mut self) -> Result<(), TrainingError> {
+        self.log.as_ref().map_or(Ok(()), MetricsLog::sync)
     }
 
     fn cache(&mut self, notice: &CacheNotice) {

@@ -6,7 +6,9 @@ mod sweep;
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
-use adaptkit::adapters::files::{ADAPTER_SETUP, Provenance, PrunedFrom, StoredFusion, StoredHead};
+use adaptkit::adapters::files::{
+    ADAPTER_SETUP, BaseReference, Provenance, PrunedFrom, StoredFusion, StoredHead,
+};
 use adaptkit::adapters::{MeanAttention, Pruned, Pruning, TaskModel};
 use adaptkit::encoder::foreign_text::{path_shown, quoted};
 use adaptkit::encoder::{Encoder, Tokenizer};
@@ -29,7 +31,7 @@ use crate::model_cache::resolve_model;
 use crate::path_argument::PathArgument;
 use crate::picture::PictureFile;
 use crate::progress::TrainingProgress;
-use crate::task_folder::{MODEL_CARD, RESULTS, Stored, TaskFolder, base_reference, own_files};
+use crate::task_folder::{MODEL_CARD, RESULTS, Stored, TaskFolder, own_files};
 use crate::train::{AdapterDrop, Begun, ModelCard, ObjectiveFlags, adapter_name};
 
 /// Flags of `adaptkit prune`.
@@ -153,7 +155,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let mut encoder = Encoder::load(&directory, &device, common.precision(&device))?;
     let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
     let max_length = folder.max_length(flags.max_length, &encoder)?;
-    let whole = folder.on(&encoder, &flags.model)?;
+    let whole = folder.on(&encoder, &tokenizer, &flags.model)?;
     if flags.retrain_epochs > 0 {
         encoder.prepare_backward(whole.adapter.lowest())?;
     }
@@ -395,7 +397,7 @@ impl Session<'_> {
         let before = self.folder.provenance.clone();
         let mut provenance = before.unwrap_or_else(|| Provenance {
             adaptkit_version: String::new(),
-            base: base_reference(&self.encoder, &self.flags.model),
+            base: BaseReference::new(&self.flags.model, &self.encoder),
             task: None,
             labels: self.folder.head.labels.clone().unwrap_or_default(),
             threshold: self.space.thresholds().and_then(|t| t.common()).map(|t| t.probability()),

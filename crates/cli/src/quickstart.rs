@@ -23,7 +23,7 @@ use crate::progress::{peak_memory_mb, seconds};
 use crate::pull::pull;
 use crate::rows;
 use crate::task_rows::TaskRows;
-use crate::train::{AdapterDrop, NewAdapter, Plan, RobustDraws, Subject};
+use crate::train::{AdapterDrop, Finished, NewAdapter, Plan, RobustDraws, Subject};
 
 /// The SMS Spam Collection, with its attribution in data/sms_spam/README.md.
 const MESSAGES: &[u8] = include_bytes!("../../../data/sms_spam/SMSSpamCollection");
@@ -108,8 +108,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         overwrite: flags.overwrite,
         own,
         kept: None,
+        result: None,
     };
-    let trained = plan.run(&rows, common)?;
+    let Finished::Now(trained) = plan.run(&rows, common)? else {
+        return Err(CliError::usage("a run that is not kept cannot have been finished before"));
+    };
     common.note("3. evaluating on the held-out tenth, and classifying three sentences");
     let tokens = rows::tokenise(common, "test", &trained.tokenizer, &test, trained.max_length)?;
     let data = Dataset { rows: tokens, answers: test.answers.clone() };

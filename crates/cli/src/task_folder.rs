@@ -7,8 +7,8 @@ use adaptkit::adapters::files::{
     ADAPTER_DIRECTORY, BaseReference, HeadKind, Provenance, StoredAdapter, StoredComposition,
     StoredFusion, StoredHead,
 };
-use adaptkit::encoder::Encoder;
 use adaptkit::encoder::foreign_text::quoted;
+use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::{AnswerSpace, LabelMap, Threshold, Thresholds};
 
 use crate::Common;
@@ -17,6 +17,9 @@ use crate::error::CliError;
 
 /// The results of the training, beside the adapter's files.
 pub(crate) const RESULTS: &str = "all_results.json";
+
+/// The field of the results that says which run they are of: a digest of all that it depended on.
+pub(crate) const RUN: &str = "run";
 
 /// What the training measured while it ran, a JSON object a line.
 pub(crate) const METRICS: &str = "metrics.jsonl";
@@ -91,12 +94,19 @@ impl TaskFolder {
     }
 
     /// The modules, packed for inference, after a check that they were made for this base.
-    pub(crate) fn on(&self, encoder: &Encoder, model: &str) -> Result<TaskModel, CliError> {
+    pub(crate) fn on(
+        &self,
+        encoder: &Encoder,
+        tokenizer: &Tokenizer,
+        model: &str,
+    ) -> Result<TaskModel, CliError> {
+        let base = BaseReference::new(model, encoder);
         if let Some(provenance) = &self.provenance {
-            provenance.check_base(self.name(), &base_reference(encoder, model))?;
+            provenance.check_base(self.name(), &base)?;
+            provenance.check_tokenizer(self.name(), tokenizer)?;
         }
         if let Stored::Composed(composed) = &self.stored {
-            composed.check_base(&base_reference(encoder, model))?;
+            composed.check_base(&base, tokenizer)?;
         }
         let mut model = match &self.stored {
             Stored::Adapter(adapter) => TaskModel::from_stored(encoder, adapter, &self.head)?,
@@ -169,15 +179,4 @@ pub(crate) fn leave_out_lowest(
     }
     model.adapter.leave_out_lowest(layers);
     Ok(())
-}
-
-/// What a base is, for an adapter to remember.
-pub(crate) fn base_reference(encoder: &Encoder, model: &str) -> BaseReference {
-    BaseReference {
-        name: model.to_owned(),
-        fingerprint: encoder.identity().to_owned(),
-        family: encoder.config().family.name().to_owned(),
-        hidden_size: encoder.config().hidden_size,
-        layers: encoder.config().num_hidden_layers,
-    }
 }

@@ -21,7 +21,7 @@ pub(crate) use self::interruption::Interruption;
 pub(crate) use self::metrics_log::MetricsLog;
 pub(crate) use self::model_card::ModelCard;
 pub(crate) use self::objective_flags::{ObjectiveFlags, PositiveFlag, say_positive};
-pub(crate) use self::plan::{Plan, adapter_name, scores_in_words};
+pub(crate) use self::plan::{Finished, Plan, adapter_name, scores_in_words};
 pub(crate) use self::run_flags::{Defaults, RunFlags};
 pub(crate) use self::subject::{Begun, NewAdapter, NewFusion, Subject};
 use crate::Common;

@@ -1,5 +1,7 @@
 //! Runs that are killed, interrupted and continued: the result has the bits of a run left alone.
 
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -133,11 +135,6 @@ fn a_run_killed_at_twenty_moments_ends_in_the_same_bits() {
             kills += 1;
             let folder = home.join(format!("{output}.checkpoint"));
             continued += usize::from(folder.join("checkpoint.safetensors").exists());
-            if home.join(&output).exists() {
-                // Killed between the result's appearance and the checkpoint's removal.
-                let _ = std::fs::remove_dir_all(folder);
-                break;
-            }
         }
         assert_same(home, "whole", &output);
         round += 1;
@@ -196,17 +193,223 @@ fn two_runs_at_once_are_quiet_and_leave_each_other_alone() {
     assert_same(home, "12345", "54321");
 }
 
-/// A kill in the middle of a checkpoint's write is not left to chance: the system ends a process
-/// that writes a file beyond the size that it is allowed.
+/// Everything in a directory by its name, with the bytes of files.
+fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(directory).expect("a directory").flatten();
+    entries
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, std::fs::read(entry.path()).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// A run's folder as it is when the output directory is about to appear: its files by name. The result
+/// of the run is made whole afterwards.
+#[cfg(unix)]
+fn folder_at_the_end(home: &Path, output: &str) -> BTreeMap<String, Vec<u8>> {
+    // The rows come through a pipe, so that there is time to take the output directory's place.
+    let pipe = home.join("pipe.csv");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let mut command = command(home, output, &[]);
+    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let arguments =
+        arguments.into_iter().map(|a| if a == "rows.csv" { "pipe.csv".into() } else { a });
+    let child = Command::new(command.get_program())
+        .args(arguments)
+        .current_dir(home)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    let mut rows = std::fs::OpenOptions::new().write(true).open(&pipe).expect("the pipe");
+    let place = home.join(output);
+    std::fs::create_dir(&place).expect("a directory");
+    std::fs::write(place.join("mine.txt"), "mine").expect("a file");
+    rows.write_all(&std::fs::read(home.join("rows.csv")).expect("the rows")).expect("a write");
+    drop(rows);
+    let ended = wait(child);
+    assert_eq!(ended.status.code(), Some(1), "{}", words(&ended));
+    assert!(words(&ended).contains("exists already"), "{}", words(&ended));
+    std::fs::remove_dir_all(&place).expect("a directory");
+    std::fs::remove_file(&pipe).expect("a pipe");
+    let files = content(&home.join(format!("{output}.checkpoint")));
+    command.args(["--resume"]);
+    let ended = command.output().expect("the command");
+    assert!(ended.status.success(), "{}", words(&ended));
+    files
+}
+
+/// Every state that a kill can leave after the output directory has appeared.
 #[cfg(unix)]
 #[test]
-fn a_kill_in_the_middle_of_a_checkpoint_s_write_costs_nothing() {
+fn a_run_killed_while_it_cleans_up_is_found_finished() {
+    let home = home();
+    let home = home.path();
+    let files = folder_at_the_end(home, "ended");
+    let names: Vec<&String> = files.keys().collect();
+    assert_eq!(names, ["checkpoint.safetensors", "lock", "metrics.jsonl"]);
+    let whole = content(&home.join("ended"));
+    let folder = home.join("ended.checkpoint");
+    let partial = String::from(".adaptkit-7-0.partial");
+    let left = [&names[..], &[&partial]].concat();
+    for state in 0..1 << left.len() {
+        let there: Vec<&String> =
+            left.iter().enumerate().filter(|(i, _)| state >> i & 1 == 1).map(|(_, n)| *n).collect();
+        // With --overwrite as well, which makes no difference here.
+        let extremes = state == 0 || state + 1 == 1 << left.len();
+        let ways = [&["--resume"][..], &["--resume", "--overwrite"]];
+        for more in &ways[..1 + usize::from(extremes)] {
+            std::fs::create_dir(&folder).expect("the folder");
+            for name in &there {
+                let bytes = files.get(*name).map_or(&b"half a chec"[..], |bytes| bytes);
+                std::fs::write(folder.join(name), bytes).expect("a file");
+            }
+            let ended = run(home, "ended", more);
+            assert!(ended.status.success(), "{there:?} {more:?}: {}", words(&ended));
+            let said = String::from_utf8_lossy(&ended.stdout);
+            assert!(said.starts_with("epoch ") && said.contains("written to ended"), "{said}");
+            assert!(content(&home.join("ended")) == whole, "{there:?} {more:?}: another result");
+            assert!(!folder.exists(), "{there:?} {more:?}: the folder is left");
+        }
+    }
+    // Without a folder it is as well: nothing is trained.
+    let ended = run(home, "ended", &["--resume", "--json"]);
+    let results: Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert!(results["eval_accuracy"].is_number() && results["train_runtime"].is_number());
+    assert!(content(&home.join("ended")) == whole);
+    // A result that has lost a file is not whole.
+    std::fs::remove_file(home.join("ended/adapter.safetensors")).expect("a file");
+    let ended = run(home, "ended", &["--resume"]);
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(words(&ended).contains("ended exists already"), "{}", words(&ended));
+    let ended = run(home, "ended", &["--resume", "--overwrite"]);
+    assert!(ended.status.success(), "{}", words(&ended));
+    assert!(content(&home.join("ended"))["adapter.safetensors"] == whole["adapter.safetensors"]);
+}
+
+/// The output directory holds an earlier run's result, and this one's checkpoint is there in part.
+#[cfg(unix)]
+#[test]
+fn a_run_that_overwrites_continues_whatever_is_left_of_its_folder() {
+    let home = home();
+    let home = home.path();
+    let files = folder_at_the_end(home, "whole");
+    for (left_out, more) in [
+        (None, "--resume"),
+        (Some("metrics.jsonl"), "--resume"),
+        (Some("lock"), "--resume"),
+        (Some("checkpoint.safetensors"), "--resume"),
+        // Without --resume what is left is dropped.
+        (Some("metrics.jsonl"), "--json"),
+    ] {
+        let output = "other";
+        let _ = std::fs::remove_dir_all(home.join(output));
+        let other = run(home, output, &["--seed", "3"]);
+        assert!(other.status.success(), "{}", words(&other));
+        let folder = home.join("other.checkpoint");
+        std::fs::create_dir(&folder).expect("the folder");
+        for (name, bytes) in files.iter().filter(|(name, _)| Some(&name[..]) != left_out) {
+            std::fs::write(folder.join(name), bytes).expect("a file");
+        }
+        // Another run's result is not replaced unasked, and costs nothing.
+        let refused = run(home, output, &["--resume"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(
+            words(&refused).starts_with("error: other is the result of another run: data, base or"),
+            "{}",
+            words(&refused)
+        );
+        assert!(left_out == Some("checkpoint.safetensors") || folder.exists());
+        let ended = run(home, output, &["--overwrite", more]);
+        assert!(ended.status.success(), "without {left_out:?}: {}", words(&ended));
+        match left_out {
+            // What was logged before the kill is gone with the log.
+            Some("metrics.jsonl") if more == "--resume" => {
+                let log = std::fs::read(home.join(output).join("metrics.jsonl")).expect("a log");
+                assert!(log.is_empty());
+                assert!(!folder.exists());
+            }
+            _ => assert_same(home, "whole", output),
+        }
+    }
+}
+
+#[test]
+fn a_flipped_bit_in_a_checkpoint_is_an_error_and_an_older_checkpoint_a_note() {
+    let home = home();
+    let home = home.path();
+    assert!(run(home, "whole", &[]).status.success());
+    let child = command(home, "bits0", &[]).spawn().expect("the command");
+    let checkpoint = home.join("bits0.checkpoint/checkpoint.safetensors");
+    while !checkpoint.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let mut child = child;
+    child.kill().expect("a kill");
+    wait(child);
+    let whole = std::fs::read(&checkpoint).expect("the checkpoint");
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().expect("eight")) as usize;
+    // In the header's facts and progress, in numbers, and in the digest.
+    for at in
+        [header / 3, header / 2, header + 6, whole.len() / 2, whole.len() - 40, whole.len() - 1]
+    {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        std::fs::write(&checkpoint, &bytes).expect("a file");
+        let ended = run(home, "bits0", &["--resume"]);
+        assert_eq!(ended.status.code(), Some(1), "byte {at}: {}", words(&ended));
+        let said = words(&ended);
+        assert!(said.starts_with("error: the checkpoint bits0.checkpoint"), "byte {at}: {said}");
+        assert!(said.contains("is damaged: "), "byte {at}: {said}");
+        assert!(said.contains("hint: --overwrite without --resume starts again"), "{said}");
+        assert!(std::fs::read(&checkpoint).expect("a file") == bytes, "byte {at}: it was touched");
+    }
+    // As it was written before there were digests.
+    let mut fields: Value = serde_json::from_slice(&whole[8..header]).expect("JSON");
+    let tensors = fields.as_object_mut().expect("an object");
+    assert!(tensors.remove("digest").is_some());
+    let metadata = tensors["__metadata__"].as_object_mut().expect("an object");
+    assert!(metadata.remove("format").is_some());
+    // Nor did it name the tokenizer, and the base by a sample of its weights.
+    let model = golden_dir("bert").join("model");
+    let inspected = Command::new(env!("CARGO_BIN_EXE_adaptkit"))
+        .args(["inspect", "--json"])
+        .arg(&model)
+        .output()
+        .expect("the command");
+    let inspected: Value = serde_json::from_slice(&inspected.stdout).expect("JSON");
+    let text = metadata["facts"].as_str().expect("a text");
+    let mut facts: Value = serde_json::from_str(text).expect("JSON");
+    assert_eq!(facts["base"], inspected["fingerprint"]);
+    facts["base"] = inspected["sampled_fingerprint"].clone();
+    assert!(facts.as_object_mut().expect("an object").remove("tokenizer").is_some());
+    metadata["facts"] = Value::from(facts.to_string());
+    let mut text = fields.to_string();
+    text.extend(std::iter::repeat_n(' ', text.len().next_multiple_of(8) - text.len()));
+    let numbers = &whole[header..whole.len() - 32];
+    let older = [&(text.len() as u64).to_le_bytes()[..], text.as_bytes(), numbers].concat();
+    std::fs::write(&checkpoint, older).expect("a file");
+    let loud: Vec<&str> = FLAGS.into_iter().filter(|flag| *flag != "--quiet").collect();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adaptkit"));
+    command.args(loud).args(["--resume", "--output-dir", "bits0", "--model"]);
+    command.arg(golden_dir("bert").join("model")).current_dir(home);
+    let ended = command.output().expect("the command");
+    assert!(ended.status.success(), "{}", words(&ended));
+    assert!(words(&ended).contains("written before checkpoints had a digest"), "{}", words(&ended));
+    assert_same(home, "whole", "bits0");
+}
+
+/// A limit on files' sizes (`ulimit -f`) is an error like a full disk, and costs nothing.
+#[cfg(unix)]
+#[test]
+fn a_file_size_limit_in_a_checkpoint_s_write_is_an_error() {
     let home = home();
     let home = home.path();
     assert!(run(home, "whole", &[]).status.success());
     let folder = home.join("torn0.checkpoint");
     let checkpoint = folder.join("checkpoint.safetensors");
-    // Killed in the first write, before there is a checkpoint, and in a later one.
+    // In the first write, before there is a checkpoint, and in a later one.
     for continued in [false, true] {
         if continued {
             let child = command(home, "torn0", &["--resume"]).spawn().expect("the command");
@@ -229,15 +432,18 @@ fn a_kill_in_the_middle_of_a_checkpoint_s_write_costs_nothing() {
             .current_dir(home)
             .output()
             .expect("the command");
-        assert_eq!(torn.status.code(), None, "not killed: {}", words(&torn));
+        assert_eq!(torn.status.code(), Some(1), "{}", words(&torn));
+        let said = words(&torn);
+        assert!(said.contains("checkpoint.safetensors: File too large"), "{said}");
         assert!(std::fs::read(&checkpoint).ok() == before, "the checkpoint is as it was");
-        let names = std::fs::read_dir(&folder).expect("the folder").flatten();
-        let partial = names.filter(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            name.ends_with(".partial") && entry.metadata().expect("its size").len() > 0
-        });
-        assert_eq!(partial.count(), 1, "it was killed in the write");
+        let left = if continued { content(&folder).into_keys().collect() } else { Vec::new() };
+        assert!(!left.iter().any(|name| name.ends_with(".partial")), "{left:?}");
+        assert_eq!(folder.exists(), continued, "nothing to continue from, nothing left");
     }
+    // A kill in the middle of the write leaves a part of it beside the checkpoint.
+    let whole = std::fs::read(&checkpoint).expect("the checkpoint");
+    std::fs::write(folder.join(".adaptkit-7-0.partial"), &whole[..whole.len() / 2])
+        .expect("a file");
     let resumed = run(home, "torn0", &["--resume"]);
     assert!(resumed.status.success(), "{}", words(&resumed));
     assert_same(home, "whole", "torn0");

@@ -29,7 +29,7 @@ pub use checkpoint::Checkpoint;
 pub use config::{BaseModule, EncoderConfig, Family, LayerModule, PositionNumbers};
 pub use dropout::BaseDropout;
 pub use error::EncoderError;
-pub use identity::identity;
+pub use identity::{Identity, identity};
 pub use model::{Encoder, Readout, Tape};
 pub use operations::Operation;
 pub use place::{Place, Site};

@@ -238,7 +238,7 @@ impl Encoder {
             // Of several errors the lowest layer's, whichever thread came first.
             loaded.into_iter().collect::<Result<Vec<_>, _>>()
         })?;
-        let identity = crate::identity::identity(&config, &packing)?;
+        let identity = device.run(|| crate::identity::identity(&config, &packing))?;
         drop(packing);
         let tables = Arc::new(Checkpoint::open(dir)?);
         let width = config.embedding_size;

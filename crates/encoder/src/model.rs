@@ -8,7 +8,9 @@ use adaptkit_compute::{
 };
 
 use crate::layer::{At, Depth, Layer, LayerTape};
-use crate::{BaseDropout, EncoderConfig, Place, PositionNumbers, RaggedBatch, Site, Sites};
+use crate::{
+    BaseDropout, EncoderConfig, Identity, Place, PositionNumbers, RaggedBatch, Site, Sites,
+};
 
 /// Which tokens of the last layer are wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub enum Readout {
 pub struct Encoder {
     /// The directory it was read from.
     pub(crate) source: std::path::PathBuf,
-    pub(crate) identity: String,
+    pub(crate) identity: Identity,
     pub(crate) config: EncoderConfig,
     pub(crate) device: Device,
     pub(crate) precision: Precision,
@@ -66,9 +68,8 @@ impl Encoder {
         self.precision
     }
 
-    /// What tells this base from others, as adapters trained on it record: see the format in
-    /// `adaptkit.json`.
-    pub fn identity(&self) -> &str {
+    /// What tells this base from others, as adapters trained on it record.
+    pub fn identity(&self) -> &Identity {
         &self.identity
     }
 

@@ -4,9 +4,8 @@ use adaptkit_compute::Precision;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    BaseModule, Checkpoint, Empty, Encoder, EncoderError, LayerModule, RaggedBatch, Readout,
-};
+use crate::identity::tensor_names;
+use crate::{Checkpoint, Empty, Encoder, EncoderError, RaggedBatch, Readout};
 
 /// Tokens of the row that shows how an encoder rounds.
 const PROBE: u32 = 16;
@@ -15,31 +14,13 @@ impl Encoder {
     /// A SHA-256 over everything that decides the bits of the hidden states that enter `layer`, but
     /// for the rows: the configuration, every weight of the embeddings and of the layers below, each
     /// layer's precision, and what becomes of one row, which differs where another build or
-    /// instruction set rounds otherwise. It stands for what was kept of them, so that it covers more
-    /// than [`Encoder::identity`] does.
+    /// instruction set rounds otherwise. It stands for what was kept of them.
     ///
     /// # Errors
     /// If the files that [`Encoder::load`] read are no longer there.
     pub fn prefix_digest(&self, layer: usize) -> Result<[u8; 32], EncoderError> {
         let checkpoint = Checkpoint::open(&self.source)?;
-        let layers = (0..layer).flat_map(|index| {
-            LayerModule::ALL.into_iter().map(move |module| BaseModule::Layer(index, module))
-        });
-        let modules = [
-            BaseModule::WordEmbeddings,
-            BaseModule::PositionEmbeddings,
-            BaseModule::TokenTypeEmbeddings,
-            BaseModule::EmbeddingsNorm,
-            BaseModule::EmbeddingsProjection,
-            BaseModule::RelativeAttentionBias,
-        ];
-        let names: Vec<String> = modules
-            .into_iter()
-            .chain(layers)
-            .map(|module| crate::load::name(&self.config, module))
-            .flat_map(|name| ["weight", "bias"].map(|part| format!("{name}.{part}")))
-            .filter(|name| checkpoint.shape(name).is_some())
-            .collect();
+        let names = tensor_names(&self.config, &checkpoint, layer);
         let digests: Result<Vec<_>, EncoderError> = self
             .device
             .run(|| names.par_iter().map(|name| tensor_digest(&checkpoint, name)).collect());

@@ -10,6 +10,7 @@ mod assembly;
 mod class;
 mod contained;
 mod excerpt;
+mod fingerprint;
 mod from_files;
 mod sentence_piece;
 mod settings;

@@ -447,6 +447,16 @@ pub enum TrainingError {
         /// What differs: was, is.
         differences: String,
     },
+    /// Where a run's result is to go there is the result of another run.
+    #[error(
+        "{} is the result of another run: data, base or settings differ; give those of that run, or \
+         another place for the result",
+        path_shown(path)
+    )]
+    OtherResult {
+        /// Where it is.
+        path: PathBuf,
+    },
     /// A checkpoint could not be written.
     #[error(transparent)]
     Files(#[from] AdapterError),
@@ -710,6 +720,16 @@ pub enum TrainingError {
         path: PathBuf,
         /// What the operating system says.
         source: io::Error,
+    },
+    /// What has the name of the prefix cache's folder is not the cache's.
+    #[error(
+        "{} is another folder than the prefix cache's: it has no CACHEDIR.TAG of adaptkit's; move it \
+         away or name another directory for the cache",
+        path_shown(path)
+    )]
+    ForeignCacheFolder {
+        /// The folder.
+        path: PathBuf,
     },
     /// The base's files could not be read again.
     #[error(transparent)]

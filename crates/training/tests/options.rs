@@ -104,7 +104,7 @@ fn a_regression_learns_standard_units_and_answers_in_its_own() {
     assert!(*in_the_run < 5e9, "{in_the_run}");
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("checkpoint");
-    let keeping = Keeping { file, steps: 3, facts: Map::new() };
+    let keeping = Keeping { file, steps: 3, facts: Map::new(), result: None };
     let mut watch = Watch { stop_after: Some(9), ..Watch::default() };
     assert_eq!(regression(Some(&keeping), &mut watch), None);
     assert_eq!(regression(Some(&keeping), &mut Watch::default()), Some(whole));

@@ -61,8 +61,9 @@ fn used(run: &SmallRun) -> (Trained, usize, usize) {
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).expect("a folder");
+    let entries = fs::read_dir(folder.join("adaptkit-prefix-cache")).expect("a folder");
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "prefix"));
     files.sort();
     files
 }

@@ -27,6 +27,20 @@ fn a_file_is_written_whole_with_the_directories_above_it() {
 }
 
 #[test]
+fn directories_are_created_down_to_the_last_whatever_is_there_already() {
+    let home = tempfile::tempdir().unwrap();
+    for path in ["one", "one", "one/two/three", "one/two/../four"] {
+        create_directories(&home.path().join(path)).unwrap();
+        assert!(home.path().join(path).is_dir(), "{path}");
+    }
+    fs::write(home.path().join("file"), "x").unwrap();
+    let error = create_directories(&home.path().join("file/below")).unwrap_err().to_string();
+    assert!(error.contains("cannot create the directory") && error.contains("below"), "{error}");
+    sync_file(&home.path().join("file")).unwrap();
+    sync_file(&home.path().join("absent")).unwrap();
+}
+
+#[test]
 fn a_write_that_fails_leaves_what_was_there() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("file.json");

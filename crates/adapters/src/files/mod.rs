@@ -40,7 +40,7 @@ pub use fusion::{StoredAttention, StoredFuse, StoredFusion};
 pub use head::{HeadKind, StoredHead, StoredLinear};
 pub use metadata::ModelReference;
 pub(crate) use metadata::name_fault;
-pub use provenance::{BaseReference, Provenance, PrunedFrom};
+pub use provenance::{BaseReference, Provenance, PrunedFrom, TokenizerReference};
 pub use tensors::write_tensors;
 
 /// The adapter's configuration.

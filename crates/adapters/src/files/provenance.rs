@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use adaptkit_encoder::{Encoder, Identity, Tokenizer};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -19,7 +20,8 @@ use crate::fusion::MeanAttention;
 pub struct BaseReference {
     /// The directory or hub id, for people.
     pub name: String,
-    /// A digest of its weights.
+    /// A digest of its weights and configuration: [`Identity::fingerprint`], or in files of earlier
+    /// versions [`Identity::sampled`].
     pub fingerprint: String,
     /// `model_type` of its configuration.
     pub family: String,
@@ -27,6 +29,53 @@ pub struct BaseReference {
     pub hidden_size: usize,
     /// Its number of layers.
     pub layers: usize,
+    /// Its tokenizer; none in files of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerReference>,
+    /// Of a base at hand, the fingerprint that earlier versions gave it.
+    #[serde(skip)]
+    pub sampled_fingerprint: Option<String>,
+}
+
+/// A tokenizer, well enough to recognise it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenizerReference {
+    /// [`Tokenizer::files_digest`].
+    pub files: String,
+    /// [`Tokenizer::behaviour_digest`].
+    pub behaviour: String,
+}
+
+impl TokenizerReference {
+    /// That of a tokenizer at hand.
+    ///
+    /// # Errors
+    /// If its files cannot be read.
+    pub fn new(tokenizer: &Tokenizer) -> Result<TokenizerReference, AdapterError> {
+        let files = tokenizer.files_digest()?;
+        Ok(TokenizerReference { files, behaviour: tokenizer.behaviour_digest() })
+    }
+}
+
+impl BaseReference {
+    /// What an encoder is; `name` is what its user calls it.
+    pub fn new(name: &str, encoder: &Encoder) -> BaseReference {
+        let (config, Identity { fingerprint, sampled }) = (encoder.config(), encoder.identity());
+        BaseReference {
+            name: name.to_owned(),
+            fingerprint: fingerprint.clone(),
+            family: config.family.name().to_owned(),
+            hidden_size: config.hidden_size,
+            layers: config.num_hidden_layers,
+            tokenizer: None,
+            sampled_fingerprint: Some(sampled.clone()),
+        }
+    }
+
+    /// Whether its fingerprint is one of earlier versions, which covers a sample of the weights.
+    pub fn is_sampled(&self) -> bool {
+        self.fingerprint.starts_with("sha256:")
+    }
 }
 
 /// What a pruned fusion was.
@@ -116,7 +165,9 @@ impl Provenance {
         }
     }
 
-    /// Whether the encoder at hand is the one that the adapter called `name` was trained on.
+    /// Whether the encoder at hand is the one that the adapter called `name` was trained on. A file of
+    /// an earlier version says so by a sample of the weights; where only one of two files is that old,
+    /// they are compared by sizes.
     pub fn check_base(&self, name: &str, found: &BaseReference) -> Result<(), AdapterError> {
         let wrong = |property, made_for: String, found: String| {
             Err(AdapterError::WrongBase {
@@ -138,11 +189,35 @@ impl Provenance {
         if base.layers != found.layers {
             return wrong("layers", base.layers.to_string(), found.layers.to_string());
         }
-        if base.fingerprint != found.fingerprint {
+        let at_hand = match (base.is_sampled(), found.is_sampled()) {
+            (true, false) => found.sampled_fingerprint.as_ref(),
+            (false, true) => None,
+            _ => Some(&found.fingerprint),
+        };
+        if at_hand.is_some_and(|at_hand| *at_hand != base.fingerprint) {
             let shown = |base: &BaseReference| format!("{} ({})", base.fingerprint, base.name);
             return wrong("fingerprint", shown(base), shown(found));
         }
-        Ok(())
+        match (&base.tokenizer, &found.tokenizer) {
+            (Some(one), Some(other)) if one.behaviour != other.behaviour => {
+                Err(AdapterError::OtherTokenizer { name: name.to_owned() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the tokenizer at hand makes the same tokens as the one that the adapter called `name`
+    /// was trained with. Files of earlier versions do not say.
+    pub fn check_tokenizer(&self, name: &str, tokenizer: &Tokenizer) -> Result<(), AdapterError> {
+        let Some(trained) = &self.base.tokenizer else { return Ok(()) };
+        if trained.files == tokenizer.files_digest()? {
+            return Ok(());
+        }
+        // Saved again they may be others and make the same tokens.
+        match trained.behaviour == tokenizer.behaviour_digest() {
+            true => Ok(()),
+            false => Err(AdapterError::OtherTokenizer { name: name.to_owned() }),
+        }
     }
 }
 
@@ -167,6 +242,8 @@ mod tests {
             family: String::from("bert"),
             hidden_size: 384,
             layers: 6,
+            tokenizer: None,
+            sampled_fingerprint: None,
         }
     }
 
@@ -243,5 +320,40 @@ mod tests {
             let message = provenance.check_base("rte", &other).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}");
         }
+    }
+
+    #[test]
+    fn a_fingerprint_of_an_earlier_version_is_compared_with_that_of_its_kind() {
+        let provenance = |fingerprint: &str| -> Provenance {
+            let base = BaseReference { fingerprint: String::from(fingerprint), ..base() };
+            serde_json::from_value(json!({"adaptkit_version": "0.1.0", "base": base})).unwrap()
+        };
+        let at_hand = BaseReference {
+            fingerprint: String::from("blake3:11"),
+            sampled_fingerprint: Some(String::from("sha256:22")),
+            ..base()
+        };
+        for (stored, same) in
+            [("blake3:11", true), ("blake3:12", false), ("sha256:22", true), ("sha256:23", false)]
+        {
+            assert_eq!(provenance(stored).check_base("rte", &at_hand).is_ok(), same, "{stored}");
+        }
+        let with = |behaviour: &str| BaseReference {
+            tokenizer: Some(TokenizerReference {
+                files: String::new(),
+                behaviour: String::from(behaviour),
+            }),
+            ..base()
+        };
+        let one: Provenance =
+            serde_json::from_value(json!({"adaptkit_version": "0.1.0", "base": with("1")}))
+                .unwrap();
+        assert!(one.check_base("rte", &with("1")).is_ok());
+        let message = one.check_base("rte", &with("2")).unwrap_err().to_string();
+        assert!(message.contains("\"rte\" was trained with another tokenizer"), "{message}");
+        // Of two files, one of them old, nothing but the sizes can be compared.
+        let stored = provenance("sha256:22").base;
+        assert_eq!(stored.sampled_fingerprint, None);
+        assert!(stored.is_sampled() && provenance("blake3:11").check_base("rte", &stored).is_ok());
     }
 }

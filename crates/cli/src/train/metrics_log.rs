@@ -55,11 +55,17 @@ impl MetricsLog {
         self.append(&Value::Object(line))
     }
 
-    /// Drops what was logged after `step`, and a line that was cut off.
-    pub(crate) fn resume(&self, step: usize) -> Result<(), TrainingError> {
-        let text = match std::fs::read_to_string(&self.path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+    /// Makes what was logged so far last: a checkpoint is about to refer to it.
+    pub(crate) fn sync(&self) -> Result<(), TrainingError> {
+        Ok(adaptkit::adapters::atomic::sync_file(&self.path)?)
+    }
+
+    /// Drops what was logged after `step`, and a line that was cut off. False if there is no log
+    /// although something must have been logged by then.
+    pub(crate) fn resume(&self, step: usize) -> Result<bool, TrainingError> {
+        let text = match std::fs::read(&self.path) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(step < self.every),
             Err(source) => return Err(self.failed(source)),
         };
         let kept = |line: &&str| {
@@ -67,7 +73,8 @@ impl MetricsLog {
             line.and_then(|line| line["step"].as_u64()).is_some_and(|at| at <= step as u64)
         };
         let lines: String = text.split_inclusive('\n').filter(kept).collect();
-        Ok(adaptkit::adapters::atomic::write_file(&self.path, lines.as_bytes())?)
+        adaptkit::adapters::atomic::write_file(&self.path, lines.as_bytes())?;
+        Ok(true)
     }
 
     /// One write a line.

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
-use adaptkit::adapters::files::{HeadKind, ModelReference, Provenance};
+use adaptkit::adapters::files::{
+    BaseReference, HeadKind, ModelReference, Provenance, TokenizerReference,
+};
 use adaptkit::adapters::{HeadShape, MeanAttention, TaskModel};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::foreign_text::quoted;
@@ -14,8 +16,8 @@ use adaptkit::training::data::{
 };
 use adaptkit::training::metrics::Scoring;
 use adaptkit::training::run::{
-    Dataset, Ending, Evaluation, HyperParameters, Outcome, PrefixCaching, TargetScale,
-    attention_sums, evaluate, train,
+    Dataset, EarlierResult, Ending, Evaluation, HyperParameters, Outcome, PrefixCaching,
+    TargetScale, attention_sums, evaluate, train,
 };
 use serde_json::{Map, Value, json};
 
@@ -24,7 +26,7 @@ use super::interruption::Interruption;
 use super::metrics_log::MetricsLog;
 use super::model_card::ModelCard;
 use super::objective_flags::say_positive;
-use super::run_folder::RunFolder;
+use super::run_folder::{RunFolder, read_results};
 use super::subject::{Begun, Subject};
 use crate::Common;
 use crate::error::CliError;
@@ -32,7 +34,7 @@ use crate::model_cache::resolve_model;
 use crate::path_argument::PathArgument;
 use crate::progress::{TrainingProgress, peak_memory_mb, seconds};
 use crate::rows;
-use crate::task_folder::{METRICS, MODEL_CARD, RESULTS, base_reference};
+use crate::task_folder::{METRICS, MODEL_CARD, RESULTS, RUN};
 use crate::task_rows::TaskRows;
 
 /// Tokens of the longest row, unless asked otherwise.
@@ -61,6 +63,16 @@ pub(crate) struct Plan<'a> {
     pub(crate) own: Vec<String>,
     /// Where the run is kept while it is under way, if it is to survive interruptions.
     pub(crate) kept: Option<RunFolder>,
+    /// What is in the output directory, where that may be this run's result.
+    pub(crate) result: Option<EarlierResult>,
+}
+
+/// How a run that ended well did so.
+pub(crate) enum Finished {
+    /// It was trained.
+    Now(Box<Trained>),
+    /// Its result was there already: the output directory and the results in it.
+    Before(PathBuf, Map<String, Value>),
 }
 
 /// What a run made.
@@ -106,7 +118,7 @@ impl Base {
 
 impl Plan<'_> {
     /// Trains, and writes the output directory.
-    pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Trained, CliError> {
+    pub(crate) fn run(mut self, rows: &TaskRows, common: &Common) -> Result<Finished, CliError> {
         for part in rows.validation.iter().chain(&rows.test) {
             self.scoring.check(&part.answers, &rows.space)?;
         }
@@ -148,19 +160,24 @@ impl Plan<'_> {
                 config.hidden_dropout_prob, config.attention_probs_dropout_prob,
             ));
         }
-        let held = self.kept.as_ref().map(RunFolder::open).transpose()?;
-        if held.as_ref().is_some_and(|held| held.lacks_checkpoint) {
-            common.note("there is no checkpoint: starting from the beginning");
-        }
+        let _held = self.kept.as_ref().map(RunFolder::open).transpose()?;
         let interruption = self.kept.as_ref().map(|_| Interruption::catch()).transpose()?;
         let log = self.kept.as_ref().map(|kept| MetricsLog::new(kept.log(), kept.logging_steps));
         let mut progress = TrainingProgress::new(common.quiet, log, interruption.clone());
+        progress.resumes = self.kept.as_ref().is_some_and(|kept| kept.resume);
         let answers = (&rows.space, &self.scoring);
         let sets = (&train_set, validation.as_ref());
         let mut facts = begun.facts();
+        let tokenizer = TokenizerReference::new(&base.tokenizer)?;
+        facts.insert("tokenizer".into(), tokenizer.behaviour.clone().into());
+        // They change no bit of what is trained, but the results.
+        if let Some(test) = &test {
+            facts.insert("test rows".into(), test.digest().into());
+        }
         facts.insert("precision".into(), base.precision.clone().into());
         facts.insert("adaptkit version".into(), env!("CARGO_PKG_VERSION").into());
-        let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts));
+        let earlier = self.result.take();
+        let keeping = self.kept.as_ref().map(|kept| kept.keeping(facts, earlier));
         let keeping = keeping.as_ref();
         let (options, caching) = (&self.options, self.caching.as_ref());
         let ending =
@@ -174,6 +191,11 @@ impl Plan<'_> {
         let ending = ending.map_err(|error| CliError::of_scoring(error, &name, scored))?;
         let outcome = match (ending, interruption) {
             (Ending::Finished(outcome), _) => outcome,
+            (Ending::FinishedBefore, _) => {
+                self.kept.as_ref().map_or(Ok(()), RunFolder::remove)?;
+                let results = read_results(self.output_dir).unwrap_or_default();
+                return Ok(Finished::Before(self.output_dir.to_path_buf(), results));
+            }
             (Ending::Stopped { step, total_steps }, interruption) => {
                 let signal = interruption.map_or(0, |interruption| interruption.signal());
                 return Err(CliError::Interrupted { step, total_steps, signal });
@@ -199,13 +221,15 @@ impl Plan<'_> {
             fusion.layout().mean_attention(&sums)
         });
         let task = rows.name.as_deref();
-        self.write(&base, &model, &begun, (task, &space), &results, attention)?;
+        self.write((&base, tokenizer), &model, &begun, (task, &space), &results, attention)?;
         if let Some(kept) = &self.kept {
             kept.remove()?;
         }
         let output_dir = self.output_dir.to_owned();
         let Base { encoder, tokenizer, max_length, .. } = base;
-        Ok(Trained { outcome, test, encoder, tokenizer, model, results, max_length, output_dir })
+        let trained =
+            Trained { outcome, test, encoder, tokenizer, model, results, max_length, output_dir };
+        Ok(Finished::Now(Box::new(trained)))
     }
 
     /// The base, and what the plan leaves to it.
@@ -236,6 +260,7 @@ impl Plan<'_> {
         let head = HeadShape { outputs: space.outputs(), layers: 2, activation: Activation::Tanh };
         let (model, begun) = self.subject.begin(
             &base.encoder,
+            &base.tokenizer,
             (&**self.model, &base.reference),
             &head,
             &base.left_out,
@@ -334,12 +359,15 @@ impl Plan<'_> {
         put("trained_share", json!(trained as f64 / base as f64));
         put("peak_memory_mb", json!(peak_memory_mb()));
         put("seed", json!(self.options.seed));
+        if let Some(run) = &outcome.run {
+            put(RUN, json!(run));
+        }
         results
     }
 
     fn write(
         &self,
-        base: &Base,
+        (base, tokenizer): (&Base, TokenizerReference),
         model: &TaskModel,
         begun: &Begun,
         (task, space): (Option<&str>, &AnswerSpace),
@@ -362,7 +390,10 @@ impl Plan<'_> {
         let training = serde_json::to_value(&self.options).ok();
         let provenance = Provenance {
             adaptkit_version: env!("CARGO_PKG_VERSION").to_owned(),
-            base: base_reference(&base.encoder, self.model),
+            base: BaseReference {
+                tokenizer: Some(tokenizer),
+                ..BaseReference::new(self.model, &base.encoder)
+            },
             task: task.map(str::to_owned),
             labels: labels.unwrap_or_default(),
             threshold: space.thresholds().and_then(Thresholds::common).map(Threshold::probability),
@@ -434,6 +465,34 @@ pub(crate) fn adapter_name(directory: &Path) -> String {
     let plain = |c: char| if ". ,\\".contains(c) || c.is_control() { '_' } else { c };
     name.map_or_else(|| "adapter".to_owned(), |name| name.chars().map(plain).collect())
 }
+
+impl Finished {
+    pub(super) fn say(&self, common: &Common) -> Result<(), CliError> {
+        let (directory, results) = match self {
+            Finished::Now(trained) => return trained.say(common),
+            Finished::Before(directory, results) => (directory.display(), results),
+        };
+        common.note(format_args!(
+            "{directory} is the result of this run already: nothing is left to do"
+        ));
+        let scores: Vec<String> = results
+            .iter()
+            .filter_map(|(name, value)| Some((name.strip_prefix("eval_")?, value.as_f64()?)))
+            .filter(|(name, _)| !EVALUATION_FIGURES.contains(name))
+            .map(|(name, score)| format!("{name} {score:.4}"))
+            .collect();
+        let best = results.get("best_epoch").and_then(Value::as_u64).unwrap_or_default();
+        let kept = match scores.is_empty() {
+            true => format!("epoch {best}, the last, is kept"),
+            false => format!("epoch {best} of the run was best: {}", scores.join(", ")),
+        };
+        common.messages().result(results, format!("{kept}\nwritten to {directory}"))
+    }
+}
+
+/// The `eval_…` results that are no scores.
+const EVALUATION_FIGURES: [&str; 5] =
+    ["loss", "runtime", "samples", "rows_left_out", "samples_per_second"];
 
 impl Trained {
     pub(super) fn say(&self, common: &Common) -> Result<(), CliError> {

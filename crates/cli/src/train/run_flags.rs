@@ -228,14 +228,18 @@ impl RunFlags {
         common: &Common,
     ) -> Result<(), CliError> {
         let names: Vec<&str> = own.iter().map(String::as_str).collect();
-        StagedDirectory::check(&self.output_dir, self.overwrite, &names)?;
-        self.check(self.epochs.unwrap_or(defaults.epochs))?;
         let kept = RunFolder {
             path: RunFolder::beside(&self.output_dir),
             resume: self.resume,
             save_steps: self.save_steps,
             logging_steps: self.logging_steps,
         };
+        let result = kept.earlier_result(&self.output_dir, self.overwrite);
+        // What may be this run's own result is not in its way.
+        if result.is_none() || self.overwrite {
+            StagedDirectory::check(&self.output_dir, self.overwrite, &names)?;
+        }
+        self.check(self.epochs.unwrap_or(defaults.epochs))?;
         kept.check(self.overwrite)?;
         // Every fold holds out its own rows.
         let held_out = self.folds.map_or(self.rows.validation_fraction, |_| 0.0);
@@ -269,6 +273,7 @@ impl RunFlags {
             robust_draws: self.robust_draws(),
             caching: Some(self.caching()),
             kept: Some(kept),
+            result,
         };
         match self.folds {
             Some(folds) => plan.cross_validate(&rows, folds, common),

@@ -1,16 +1,23 @@
 //! The folder of a run that is under way: `OUTPUT.checkpoint`, beside the output directory, which
 //! itself appears only when the run is done.
+//!
+//! A run can be killed between any two steps of its end: the output directory may be there with all of
+//! the folder, with a part of it or with none. The result therefore bears a digest of what its run
+//! depended on, by which the same command with `--resume` recognises it; what is left of the folder is
+//! removed then. The checkpoint is removed before the log that belongs to it, so that there is never a
+//! checkpoint without its log.
 
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use adaptkit::training::run::Keeping;
+use adaptkit::adapters::atomic::create_directories;
+use adaptkit::training::run::{EarlierResult, Keeping};
 use serde_json::{Map, Value};
 
 use crate::error::CliError;
-use crate::task_folder::METRICS;
+use crate::task_folder::{METRICS, RESULTS, RUN, TaskFolder};
 
 /// The checkpoint's file in the folder.
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -48,19 +55,18 @@ impl RunFolder {
 
     /// Makes the folder, empty unless there is something to continue from, and holds it until what
     /// comes back is dropped.
-    pub(crate) fn open(&self) -> Result<OpenFolder, CliError> {
+    pub(crate) fn open(&self) -> Result<HeldFolder, CliError> {
         let lock = self.lock()?;
-        let found = self.checkpoint().exists();
-        if !(self.resume && found) {
+        if !(self.resume && self.checkpoint().exists()) {
             self.empty()?;
         }
-        Ok(OpenFolder { _lock: lock, lacks_checkpoint: self.resume && !found })
+        Ok(HeldFolder { _lock: lock })
     }
 
     fn lock(&self) -> Result<File, CliError> {
         let path = self.path.join(LOCK);
         loop {
-            fs::create_dir_all(&self.path).map_err(|source| self.failed("create", source))?;
+            create_directories(&self.path)?;
             let lock = match File::options().create(true).append(true).open(&path) {
                 Ok(lock) => lock,
                 // A run that just ended took the folder away.
@@ -81,8 +87,21 @@ impl RunFolder {
     }
 
     /// What the loop is told.
-    pub(crate) fn keeping(&self, facts: Map<String, Value>) -> Keeping {
-        Keeping { file: self.checkpoint(), steps: self.save_steps, facts }
+    pub(crate) fn keeping(
+        &self,
+        facts: Map<String, Value>,
+        result: Option<EarlierResult>,
+    ) -> Keeping {
+        Keeping { file: self.checkpoint(), steps: self.save_steps, facts, result }
+    }
+
+    /// The result in an output directory which this run may turn out to have made, if it is to be
+    /// continued. One without a run's digest, or whose files cannot be read, is none.
+    pub(crate) fn earlier_result(&self, output: &Path, replace: bool) -> Option<EarlierResult> {
+        let results = self.resume.then(|| read_results(output))??;
+        let run = results.get(RUN)?.as_str()?.to_owned();
+        TaskFolder::read(output).ok()?;
+        Some(EarlierResult { path: output.to_owned(), run: Some(run), replace })
     }
 
     fn checkpoint(&self) -> PathBuf {
@@ -93,9 +112,12 @@ impl RunFolder {
         self.path.join(METRICS)
     }
 
-    /// The log of the whole run.
+    /// The log of the whole run; empty where somebody has removed it.
     pub(crate) fn read_log(&self) -> Result<Vec<u8>, CliError> {
-        fs::read(self.log()).map_err(|source| self.failed("read the log in", source))
+        match fs::read(self.log()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|source| self.failed("read the log in", source)),
+        }
     }
 
     /// After a failure: keeps the folder only if there is something to continue from.
@@ -122,15 +144,20 @@ impl RunFolder {
 
     /// Removes what is ours in the folder but the lock. True if something else is in it.
     fn empty(&self) -> Result<bool, CliError> {
+        for file in [self.checkpoint(), self.log()] {
+            if file.exists() {
+                fs::remove_file(file).map_err(|source| self.failed("empty", source))?;
+            }
+        }
         let mut others = false;
         for entry in fs::read_dir(&self.path).map_err(|source| self.failed("read", source))? {
             let entry = entry.map_err(|source| self.failed("read", source))?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            let partial = name.starts_with(".adaptkit-") && name.ends_with(".partial");
-            if partial || name == CHECKPOINT || name == METRICS {
-                fs::remove_file(entry.path()).map_err(|source| self.failed("empty", source))?;
-            } else {
-                others |= name != LOCK;
+            match name.starts_with(".adaptkit-") && name.ends_with(".partial") {
+                true => {
+                    fs::remove_file(entry.path()).map_err(|source| self.failed("empty", source))?;
+                }
+                false => others |= name != LOCK,
             }
         }
         Ok(others)
@@ -141,11 +168,14 @@ impl RunFolder {
     }
 }
 
-/// A run's folder, held.
-pub(crate) struct OpenFolder {
+/// A run's folder, held until this is dropped.
+pub(crate) struct HeldFolder {
     _lock: File,
-    /// Whether there was to be something to continue from, and is not.
-    pub(crate) lacks_checkpoint: bool,
+}
+
+/// The results in an output directory; `None` if they are not there or cannot be read.
+pub(crate) fn read_results(output: &Path) -> Option<Map<String, Value>> {
+    serde_json::from_slice(&fs::read(output.join(RESULTS)).ok()?).ok()
 }
 
 /// Whether a file that was opened under this path is still there: a run that ends removes its lock,

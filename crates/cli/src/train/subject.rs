@@ -5,14 +5,13 @@ use std::path::Path;
 
 use adaptkit::adapters::config::FusionConfig;
 use adaptkit::adapters::files::{
-    ModelReference, Provenance, StoredAdapter, StoredFusion, StoredHead,
+    BaseReference, ModelReference, Provenance, StoredAdapter, StoredFusion, StoredHead,
 };
 use adaptkit::adapters::{AdapterConfig, HeadShape, TaskModel};
-use adaptkit::encoder::Encoder;
+use adaptkit::encoder::{Encoder, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use crate::error::CliError;
-use crate::task_folder::base_reference;
 
 /// What a run trains.
 pub(crate) enum Subject {
@@ -49,6 +48,7 @@ impl Subject {
     pub(crate) fn begin(
         &self,
         encoder: &Encoder,
+        tokenizer: &Tokenizer,
         (model, reference): (&str, &ModelReference),
         head: &HeadShape,
         left_out: &BTreeSet<usize>,
@@ -71,10 +71,11 @@ impl Subject {
                 Ok((model, Begun::Adapter { config, shared: *shared, layer_norms: *layer_norms }))
             }
             Subject::Fusion(NewFusion { members, config }) => {
-                let base = base_reference(encoder, model);
+                let base = BaseReference::new(model, encoder);
                 for (member, provenance) in members {
                     if let Some(provenance) = provenance {
                         provenance.check_base(&member.name, &base)?;
+                        provenance.check_tokenizer(&member.name, tokenizer)?;
                     }
                 }
                 let members = members.iter().map(|(member, _)| member.clone()).collect();
@@ -104,6 +105,7 @@ impl Begun {
             Begun::Fusion(fusion) => json!({
                 "fusion": fusion.config.to_json(),
                 "members": fusion.members.iter().map(member_facts).collect::<Vec<_>>(),
+                "member digests": fusion.members.iter().map(member_digest).collect::<Vec<_>>(),
             }),
         };
         facts.as_object().cloned().unwrap_or_default()
@@ -163,4 +165,37 @@ fn member_facts(member: &StoredAdapter) -> Value {
         }
     }
     json!({"name": member.name, "config": member.config.to_json(), "weights": print})
+}
+
+/// A digest of all of a member's numbers.
+fn member_digest(member: &StoredAdapter) -> String {
+    let mut digest = blake3::Hasher::new();
+    let mut add = |name: &str, values: &[f32]| {
+        digest.update(format!("{name} {}\0", values.len()).as_bytes());
+        for value in values {
+            digest.update(&value.to_le_bytes());
+        }
+    };
+    for (place, module) in &member.modules {
+        add(&format!("{place:?}"), &[]);
+        add("down weight", &module.down_weight);
+        add("down bias", &module.down_bias);
+        add("up weight", &module.up_weight);
+        add("up bias", &module.up_bias);
+        if let Some(scaling) = &module.scaling {
+            add("scaling", scaling);
+        }
+        if let Some(gate) = &module.gate {
+            add("gate", &[&gate.weight[..], &[gate.bias]].concat());
+        }
+        for (name, norm) in [("before", &module.norm_before), ("after", &module.norm_after)] {
+            if let Some(norm) = norm {
+                add(name, &[&norm.weight[..], &norm.bias].concat());
+            }
+        }
+    }
+    for (place, norm) in &member.layer_norms {
+        add(&format!("norm {place:?}"), &[&norm.weight[..], &norm.bias].concat());
+    }
+    format!("blake3:{}", digest.finalize().to_hex())
 }

@@ -162,7 +162,7 @@ fn flags_out_of_range() {
         (
             &["--adapterdrop", "1", "--cache-dir", "rows.csv"],
             1,
-            "error: cannot make the folder of the prefix cache rows.csv/",
+            "error: cannot create the directory rows.csv/adaptkit-prefix-cache: Not a directory",
         ),
         (
             &["--non-linearity", "wings"],

@@ -22,6 +22,8 @@ mod training;
 
 pub use attention::attention_sums;
 pub use batches::{BatchSize, Dataset, length_grouped_batches, token_batches};
+#[doc(hidden)]
+pub use checkpoint::fuzz as fuzz_checkpoint;
 pub use evaluation::{
     EVALUATION_TOKENS, Evaluation, answers, check_scores, evaluate, predict, predict_wishes,
     predict_wishes_attending,
@@ -30,9 +32,13 @@ pub use layer_drops::{LayerDrop, evaluate_lowest_dropped, evaluate_spans_dropped
 pub use objective::{ClassWeights, Objective};
 pub use optimiser::Optimiser;
 pub use options::HyperParameters;
+#[doc(hidden)]
+pub use prefix_cache::fuzz as fuzz_prefix_cache;
 pub use prefix_cache::{CacheDirectory, CacheNotice, PrefixCaching, StatePrecision};
 pub use robust::RobustDrop;
 pub use schedule::LrScheduler;
 pub use target_scale::TargetScale;
 pub use threshold_choice::ThresholdChoice;
-pub use training::{Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train};
+pub use training::{
+    EarlierResult, Ending, EpochReport, Keeping, Observer, Outcome, StepReport, train,
+};

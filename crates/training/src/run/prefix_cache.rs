@@ -16,6 +16,7 @@
 
 mod boundaries;
 mod file;
+mod folder;
 mod rows;
 mod states;
 
@@ -29,8 +30,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use self::boundaries::best_boundaries;
-pub use self::file::CacheDirectory;
 use self::file::CacheFile;
+pub use self::folder::CacheDirectory;
+use self::folder::{CacheFolder, earlier_files};
 pub(super) use self::rows::Part;
 use self::rows::RowTable;
 pub use self::states::StatePrecision;
@@ -73,6 +75,16 @@ pub enum CacheNotice {
         /// Rows whose states were computed.
         computed: usize,
     },
+    /// Files of an earlier version, which kept them beside the user's own: they are neither used nor
+    /// removed.
+    EarlierFiles {
+        /// Where they are.
+        directory: PathBuf,
+        /// How many.
+        files: usize,
+        /// Bytes that they take.
+        bytes: u64,
+    },
     /// A file cannot be written any more; what it holds is still used.
     WriteFailed {
         /// The file.
@@ -108,6 +120,15 @@ impl fmt::Display for CacheNotice {
             CacheNotice::Used { found, computed } => write!(
                 f,
                 "the hidden states of {found} rows were found, those of {computed} computed"
+            ),
+            CacheNotice::EarlierFiles { directory, files, bytes } => write!(
+                f,
+                "{}: {files} .prefix file{} of an earlier version, {}, {} not used any more and may \
+                 be deleted",
+                directory.display(),
+                if *files == 1 { "" } else { "s" },
+                size(*bytes),
+                if *files == 1 { "is" } else { "are" },
             ),
             CacheNotice::WriteFailed { path, reason } => write!(
                 f,
@@ -200,11 +221,12 @@ impl<'a> PrefixCache<'a> {
             }
         }
         let mut stores = Vec::new();
+        let folder = directory.map(CacheFolder::open).transpose()?;
         for (boundary, precision) in kept {
-            let file = directory.map(|directory| {
+            let file = folder.as_ref().map(|folder| {
                 let key = key(encoder, boundary, precision, &rows)?;
                 let row = |tokens: &usize| (tokens * width * precision.bytes()) as u64;
-                CacheFile::open(directory, key, rows.lengths.iter().map(row))
+                CacheFile::open(folder, key, rows.lengths.iter().map(row))
             });
             let memory = rows.lengths.iter().map(|_| None).collect();
             stores.push(Store { boundary, precision, memory, file: file.transpose()? });
@@ -218,6 +240,7 @@ impl<'a> PrefixCache<'a> {
             files: files.collect(),
         };
         let mut notices = vec![notice];
+        notices.extend(directory.and_then(|directory| earlier_files(&directory.path)));
         for file in stores.iter_mut().filter_map(|store| store.file.as_mut()) {
             notices.extend(file.not_allocated.take().map(|error| file.write_failed(&error)));
         }
@@ -414,4 +437,32 @@ fn key(
     digest.update([precision.bytes() as u8]);
     digest.update(rows.digest);
     Ok(digest.finalize().into())
+}
+
+/// What the fuzzer of cache files runs: opens `bytes` as a file of the cache in an empty directory, for
+/// rows of a few sizes. No slot may be taken for one that was filled.
+///
+/// # Errors
+/// If the file cannot be opened.
+///
+/// # Panics
+/// If a slot is.
+#[doc(hidden)]
+pub fn fuzz(directory: &std::path::Path, bytes: &[u8]) -> Result<(), TrainingError> {
+    let directory = CacheDirectory { path: directory.to_owned(), budget: 1 << 12 };
+    let folder = CacheFolder::open(&directory)?;
+    let key = [7; 32];
+    let path = folder.path().join(folder::file_name(&key));
+    std::fs::write(&path, bytes).map_err(|source| TrainingError::Write { path, source })?;
+    let rows = [40, 0, 7, 100, 1 << 11];
+    let mut file = CacheFile::open(&folder, key, rows.into_iter())?;
+    for (slot, bytes) in rows.into_iter().enumerate() {
+        assert!(file.read(slot).is_none(), "slot {slot} counts as filled");
+        let states = vec![slot as u8; bytes as usize];
+        if file.has_room(slot) && file.write(slot, &states).is_ok() {
+            // The mapping is as long as the file was when it was opened.
+            assert!(file.read(slot).is_none_or(|read| *read == states), "slot {slot}");
+        }
+    }
+    Ok(())
 }

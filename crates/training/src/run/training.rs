@@ -1,6 +1,6 @@
 //! The loop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use adaptkit_adapters::{Entry, TaskModel, TrainingPass};
@@ -9,7 +9,7 @@ use adaptkit_encoder::{BaseDropout, Encoder};
 use serde_json::{Map, Value};
 
 use super::batches::{BatchSize, Dataset, batch, length_grouped_batches, token_batches};
-use super::checkpoint::{CheckpointFile, Progress};
+use super::checkpoint::{CheckpointFile, Course, Progress, run_digest};
 use super::evaluation::{Evaluation, predict_from, score};
 use super::objective::RowLoss;
 use super::optimiser::Optimiser;
@@ -79,6 +79,18 @@ pub trait Observer {
     /// # Errors
     /// What the observer fails on ends the run.
     fn resume(&mut self, step: usize) -> Result<(), TrainingError>;
+    /// The run begins at its first step: there is no checkpoint to continue from.
+    fn begin(&mut self) {}
+    /// The checkpoint that the run continues from was written before checkpoints had a digest, so
+    /// that damage to it cannot be seen.
+    fn unverified(&mut self, _checkpoint: &Path) {}
+    /// A checkpoint is about to be written: what was reported so far must last if the checkpoint does.
+    ///
+    /// # Errors
+    /// What the observer fails on ends the run.
+    fn keep(&mut self) -> Result<(), TrainingError> {
+        Ok(())
+    }
     /// What the prefix cache has to tell.
     fn cache(&mut self, _notice: &CacheNotice) {}
     /// Whether the run is to end as soon as it can be continued from there: after the current
@@ -96,6 +108,18 @@ pub struct Keeping {
     /// What the result's bits depend on beside what [`train`] sees itself, by name: a checkpoint
     /// with other facts is refused.
     pub facts: Map<String, Value>,
+    /// The result that stands where this run's will go.
+    pub result: Option<EarlierResult>,
+}
+
+/// A finished run's result.
+pub struct EarlierResult {
+    /// Where it is, for messages.
+    pub path: PathBuf,
+    /// [`Outcome::run`] of the run that made it, if that is known.
+    pub run: Option<String>,
+    /// Whether this run's result may replace it if it is another run's.
+    pub replace: bool,
 }
 
 /// How a run ended.
@@ -103,6 +127,8 @@ pub struct Keeping {
 pub enum Ending {
     /// To its end.
     Finished(Outcome),
+    /// The result that stands there already is this run's: nothing was done.
+    FinishedBefore,
     /// The observer asked for it; there is a checkpoint if the run is kept.
     Stopped {
         /// Steps done.
@@ -115,6 +141,8 @@ pub enum Ending {
 /// What a run ended with; the model holds the parameters of the best epoch.
 #[derive(Clone, Debug)]
 pub struct Outcome {
+    /// A digest of all that the result's bits follow from, for a run that is kept.
+    pub run: Option<String>,
     /// Epochs done: fewer than asked for where the run was stopped early.
     pub epochs: usize,
     /// The best epoch, counted from 1; the last one without validation rows.
@@ -144,8 +172,9 @@ pub struct Outcome {
 ///
 /// # Errors
 /// A loss that is not finite, with its step; nothing to train on; options that do not fit the answers or
-/// need validation rows; a checkpoint that cannot be written or is not this run's; robust training
-/// that would drop every layer; a folder for the prefix cache that cannot be used.
+/// need validation rows; a checkpoint that cannot be written or is not this run's; a result of
+/// another run that may not be replaced; robust training that would drop every layer; a folder for the
+/// prefix cache that cannot be used.
 pub fn train(
     encoder: &Encoder,
     model: &mut TaskModel,
@@ -184,6 +213,7 @@ pub fn train(
     let cached = cache.as_ref().and_then(PrefixCache::facts);
     let file = keeping.map(|keeping| CheckpointFile {
         path: &keeping.file,
+        sampled_base: &encoder.identity().sampled,
         facts: facts(
             encoder,
             (train, validation),
@@ -193,6 +223,15 @@ pub fn train(
             &keeping.facts,
         ),
     });
+    let run = file.as_ref().map(|file| run_digest(&file.facts));
+    if let Some(result) = keeping.and_then(|keeping| keeping.result.as_ref()) {
+        if run.is_some() && result.run == run {
+            return Ok(Ending::FinishedBefore);
+        }
+        if !result.replace {
+            return Err(TrainingError::OtherResult { path: result.path.clone() });
+        }
+    }
     // With the scale folded in, so that the scores are bit by bit those of what will be stored.
     let evaluate = |model: &mut TaskModel, cache: &mut Option<PrefixCache<'_>>| {
         let Some(validation) = validation else { return Ok(None) };
@@ -213,11 +252,18 @@ pub fn train(
     let mut optimiser = Optimiser::default();
     let mut progress = Progress::default();
     let mut best: Option<Best> = None;
-    if let Some(file) = &file
-        && let Some((stored, parameters)) = file.read(model, &mut optimiser)?
-    {
-        progress = stored;
-        if let Some(parameters) = parameters {
+    let course =
+        Course { epochs: options.epochs, total_steps, lengths: &lengths, batches: &batches };
+    let position = match &file {
+        Some(file) => file.read(model, &mut optimiser, &course)?,
+        None => None,
+    };
+    if let Some(position) = position {
+        progress = position.progress;
+        if let Some(file) = file.as_ref().filter(|_| !position.verified) {
+            observer.unverified(file.path);
+        }
+        if let Some(parameters) = position.best {
             let now = snapshot(model);
             restore(model, &parameters);
             let evaluation = evaluate(model, &mut cache)?;
@@ -225,6 +271,8 @@ pub fn train(
             best = Some(Best { evaluation, parameters });
         }
         observer.resume(progress.steps)?;
+    } else {
+        observer.begin();
     }
     let save = |progress: &Progress, model: &mut TaskModel, optimiser: &_, best: &Option<Best>| {
         let best = best.as_ref().map(|best| &best.parameters[..]);
@@ -296,6 +344,7 @@ pub fn train(
             if progress.steps_of_epoch < batches.len() {
                 let stop = observer.stop();
                 if stop || every.is_some_and(|every| progress.steps.is_multiple_of(every)) {
+                    observer.keep()?;
                     save(&progress, model, &optimiser, &best)?;
                 }
                 if stop {
@@ -326,6 +375,7 @@ pub fn train(
         }
         (progress.steps_of_epoch, progress.epoch_loss) = (0, 0.0);
         progress.epoch_took = Duration::ZERO;
+        observer.keep()?;
         save(&progress, model, &optimiser, &best)?;
         if observer.stop() {
             return Ok(Ending::Stopped { step: progress.steps, total_steps });
@@ -338,6 +388,7 @@ pub fn train(
     restore(model, &best.parameters);
     scale.fold(model);
     Ok(Ending::Finished(Outcome {
+        run,
         epochs: progress.epochs,
         best_epoch,
         best: best.evaluation,
@@ -378,7 +429,7 @@ fn facts(
 ) -> Map<String, Value> {
     let device = encoder.device();
     let mut facts = others.clone();
-    facts.insert("base".into(), encoder.identity().into());
+    facts.insert("base".into(), encoder.identity().fingerprint.clone().into());
     facts.insert("training rows".into(), train.digest().into());
     facts.insert("validation rows".into(), validation.map(Dataset::digest).into());
     facts.insert("labels".into(), space.labels().map(|labels| labels.names().to_vec()).into());

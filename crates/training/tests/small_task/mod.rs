@@ -156,12 +156,17 @@ impl SmallRun {
         let task = (&space, &scoring);
         let (training, validation) = (rows(50, self.rows), rows(20, self.rows + 1));
         let sets = (&training, Some(&validation));
-        let keep = |file: &PathBuf| Keeping { file: file.clone(), steps: 3, facts: Map::new() };
+        let keep = |file: &PathBuf| Keeping {
+            file: file.clone(),
+            steps: 3,
+            facts: Map::new(),
+            result: None,
+        };
         let (keeping, caching) = (self.file.as_ref().map(keep), self.caching.as_ref());
         let keeping = keeping.as_ref();
         let options = &self.options;
         match train(encoder, &mut model, sets, task, options, keeping, caching, watch)? {
-            Ending::Stopped { .. } => Ok(None),
+            Ending::Stopped { .. } | Ending::FinishedBefore => Ok(None),
             Ending::Finished(outcome) => {
                 let mut parameters = Vec::new();
                 model.visit(&mut |_, _, parameter| parameters.extend(parameter.value().to_vec()));

@@ -12,9 +12,13 @@
 //! run may write the same slot meanwhile, if only the same bytes. They are written to the file, where a
 //! disk that is full after all is an error and not a signal. No run ever shortens a file that another
 //! may have open; who else does, while a row is read, ends the process.
+//!
+//! The files lie in a folder of their own below the one that the user names, which may be anything,
+//! their home too. A tag in it says that it is a cache ([`super::folder`]); only there are files
+//! removed, and only those that are called as this module calls its own.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -22,23 +26,11 @@ use adaptkit_compute::mix;
 use adaptkit_kernels::mapped::{SharedFile, allocate};
 
 use super::CacheNotice;
+use super::folder::{CacheFolder, file_name, is_file_name};
 use crate::TrainingError;
-
-/// What the names of these files end in.
-const ENDING: &str = "prefix";
 
 /// Bytes of a checksum.
 const CHECKSUM: u64 = 8;
-
-/// A folder for files of kept hidden states.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CacheDirectory {
-    /// The folder, which is made if it is not there.
-    pub path: PathBuf,
-    /// Bytes that the files in it may take. For a new one, those that were not opened for longest
-    /// are removed, except files that a run has open.
-    pub budget: u64,
-}
 
 /// An open file.
 pub(super) struct CacheFile {
@@ -56,7 +48,7 @@ pub(super) struct CacheFile {
 impl CacheFile {
     /// Opens or makes the file of this key, with a slot for each row of so many bytes.
     pub(super) fn open(
-        directory: &CacheDirectory,
+        folder: &CacheFolder,
         key: [u8; 32],
         rows: impl Iterator<Item = u64>,
     ) -> Result<CacheFile, TrainingError> {
@@ -66,15 +58,12 @@ impl CacheFile {
             Some(*end)
         }));
         let size = starts[starts.len() - 1];
-        let name: String = key[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = directory.path.join(format!("{name}.{ENDING}"));
+        let path = folder.path().join(file_name(&key));
         let failed = |doing: &'static str, source: io::Error| TrainingError::PrefixCache {
             doing,
             path: path.clone(),
             source,
         };
-        fs::create_dir_all(&directory.path)
-            .map_err(|source| failed("make the folder of", source))?;
         let mut whole = OpenOptions::new();
         whole.read(true).write(true).create(true).truncate(false);
         let (file, may_write) = match whole.open(&path) {
@@ -89,9 +78,9 @@ impl CacheFile {
         let _ = file.lock_shared();
         let (mut writable, mut not_allocated) = (0, None);
         if may_write {
-            let others = make_room(&directory.path, &path, directory.budget.saturating_sub(size))
+            let others = make_room(folder.path(), &path, folder.budget().saturating_sub(size))
                 .map_err(|source| failed("make room for", source))?;
-            writable = directory.budget.saturating_sub(others);
+            writable = folder.budget().saturating_sub(others);
             let fitting = starts.iter().rev().find(|end| **end <= writable);
             let length = file.metadata().map_err(|source| failed("open", source))?.len();
             // An earlier version left holes, to read which takes room too where files are in memory.
@@ -180,17 +169,21 @@ fn checksum(key: u64, bytes: &[u8]) -> u64 {
 }
 
 /// Removes files that nobody has open, those that were not opened for longest first, until the others
-/// beside `own` take no more than `budget`; the bytes that they take then.
-fn make_room(directory: &Path, own: &Path, budget: u64) -> io::Result<u64> {
+/// beside `own` take no more than `budget`; the bytes that they take then. What cannot be removed stays
+/// and counts. Only regular files with names of this module's are looked at.
+fn make_room(folder: &Path, own: &Path, budget: u64) -> io::Result<u64> {
     let mut others = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
         if path != own
-            && path.extension().is_some_and(|ending| ending == ENDING)
-            // Another run may have removed it since.
-            && let Ok(about) = fs::metadata(&path)
+            && is_file_name(&entry.file_name())
+            // Another run may have removed it since. Of a link this is about the link itself.
+            && let Ok(about) = entry.metadata()
+            && about.is_file()
         {
-            others.push((about.modified()?, about.len(), path));
+            let used = about.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            others.push((used, about.len(), path));
         }
     }
     others.sort();
@@ -199,26 +192,27 @@ fn make_room(directory: &Path, own: &Path, budget: u64) -> io::Result<u64> {
         if total <= budget {
             break;
         }
-        match File::open(&path) {
-            Ok(file) if file.try_lock().is_ok() => fs::remove_file(&path)?,
-            Ok(_) => continue,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(_) => continue,
+        let in_use = File::open(&path).is_ok_and(|file| file.try_lock().is_err());
+        if !in_use && fs::remove_file(&path).is_ok() || !path.exists() {
+            total -= bytes;
         }
-        total -= bytes;
     }
     Ok(total)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::ErrorKind;
+
+    use super::super::folder::CacheDirectory;
     use super::*;
 
     const ROWS: [u64; 3] = [40, 7, 100];
 
     fn open(path: &Path, key: u8, budget: u64) -> CacheFile {
         let directory = CacheDirectory { path: path.to_owned(), budget };
-        CacheFile::open(&directory, [key; 32], ROWS.into_iter()).expect("a file")
+        let folder = CacheFolder::open(&directory).expect("a folder");
+        CacheFile::open(&folder, [key; 32], ROWS.into_iter()).expect("a file")
     }
 
     fn bytes(slot: usize) -> Vec<u8> {
@@ -292,10 +286,25 @@ mod tests {
             let file = OpenOptions::new().write(true).open(path).expect("a file");
             file.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
         }
-        let stranger = home.path().join("notes.txt");
-        fs::write(&stranger, "not ours").expect("a file");
+        // Nothing that is not called as a cache's file is, nor a folder or a link that is.
+        let folder = in_use.path.parent().expect("the folder").to_owned();
+        let outside = home.path().join("outside");
+        fs::write(&outside, vec![1; 1000]).expect("a file");
+        for name in ["notes.txt", "my-thesis.prefix"] {
+            fs::write(folder.join(name), vec![1; 1000]).expect("a file");
+        }
+        fs::create_dir(folder.join("x.prefix")).expect("a folder");
+        fs::create_dir(folder.join(file_name(&[9; 32]))).expect("a folder");
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&outside, folder.join(file_name(&[8; 32]))).expect("a link");
+        let names = |folder: &Path| -> Vec<String> {
+            let names = fs::read_dir(folder).expect("the folder").flatten();
+            names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+        };
+        let before = names(&folder).len();
         let new = full(3);
-        assert!(in_use.path.exists() && new.path.exists() && stranger.exists());
+        assert_eq!(names(&folder).len(), before, "one file came, one went: {:?}", names(&folder));
+        assert!(in_use.path.exists() && new.path.exists() && outside.exists());
         assert!(!old.exists(), "not in use, and the oldest");
         assert!((0..3).all(|slot| new.has_room(slot)));
         // Both are in use: beside them there is no room, or only for some.
@@ -346,16 +355,5 @@ mod tests {
             assert_eq!(error, Some(ErrorKind::StorageFull));
             assert!((0..3).all(|slot| !full.has_room(slot) && full.read(slot).is_none()));
         }
-    }
-
-    #[test]
-    fn a_folder_that_cannot_be_made_is_named() {
-        let home = tempfile::tempdir().expect("a folder");
-        let path = home.path().join("file");
-        fs::write(&path, "").expect("a file");
-        let directory = CacheDirectory { path, budget: 1000 };
-        let error = CacheFile::open(&directory, [1; 32], ROWS.into_iter()).err().expect("an error");
-        let message = error.to_string();
-        assert!(message.contains("make the folder of") && message.contains(".prefix"), "{message}");
     }
 }
