@@ -1,11 +1,86 @@
-//! The command line before it is parsed: `--output_dir` becomes `--output-dir`.
+//! The command line before it is parsed: `--output_dir` becomes `--output-dir`, and
+//! `--label-column -x` becomes `--label-column=-x`.
 //!
 //! People come from run_glue, whose flags are spelt with underscores. Rewriting names here, once,
 //! keeps every flag declared once and in one spelling; no flag of ours contains an underscore.
+//!
+//! A column, a label or a name may begin with a hyphen. What follows a flag that takes a value is that
+//! value unless it is itself a flag of the command; then only `--flag=VALUE` can mean a value.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 
+use clap::{Arg, Command};
+
 use crate::path_argument::split;
+
+/// The arguments, with a flag and its value in one where the value begins with a hyphen. The command
+/// is built, so that each of its subcommands knows the flags of all.
+pub(crate) fn with_values(
+    command: &Command,
+    arguments: impl IntoIterator<Item = OsString>,
+) -> Vec<OsString> {
+    let mut command = command;
+    let mut joined: Vec<OsString> = Vec::new();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        if argument == "--" {
+            joined.push(argument);
+            joined.extend(arguments);
+            break;
+        }
+        let Some(text) = argument.to_str() else {
+            joined.push(argument);
+            continue;
+        };
+        if let Some(subcommand) = command.find_subcommand(text) {
+            command = subcommand;
+        }
+        let takes =
+            |next: &OsString| next.to_str().is_some_and(|next| is_value(command, text, next));
+        let value = arguments.next_if(takes);
+        let mut argument = argument;
+        if let Some(value) = value {
+            argument.push("=");
+            argument.push(value);
+        }
+        joined.push(argument);
+    }
+    joined
+}
+
+/// Whether what follows a flag begins with a hyphen and is its value all the same.
+fn is_value(command: &Command, flag: &str, next: &str) -> bool {
+    let Some(flag) = flag.strip_prefix("--").and_then(|name| long(command, &rename(name))) else {
+        return false;
+    };
+    if flag.get_num_args() != Some(1.into()) {
+        return false;
+    }
+    match (next.strip_prefix("--"), next.strip_prefix('-')) {
+        // A mistyped flag shall not become a file's name.
+        (Some(name), _) if !name.is_empty() => {
+            let is_text = flag.get_value_parser().type_id() == TypeId::of::<String>();
+            let name = rename(name);
+            let name = name.split('=').next().unwrap_or_default();
+            is_text && long(command, name).is_none()
+        }
+        (None, Some(letters)) if !letters.is_empty() => {
+            let is_short =
+                |letter| command.get_arguments().any(|arg| arg.get_short() == Some(letter));
+            !letters.chars().all(is_short)
+        }
+        _ => false,
+    }
+}
+
+/// The flag of a name or another name of it.
+fn long<'a>(command: &'a Command, name: &str) -> Option<&'a Arg> {
+    command.get_arguments().find(|arg| {
+        arg.get_long() == Some(name)
+            || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
+    })
+}
 
 /// The arguments with `_` turned into `-` in the names of long flags.
 ///

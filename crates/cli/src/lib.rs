@@ -16,6 +16,7 @@ mod fuse;
 #[doc(hidden)]
 pub mod fuzzing;
 mod glue;
+mod help;
 mod inspect;
 mod layer_drops;
 mod merge;
@@ -47,7 +48,7 @@ use crate::messages::{Messages, help_to_stdout, to_stderr};
 /// Adapters for frozen transformer encoders: train them, evaluate them, use them.
 #[derive(Parser)]
 #[command(name = "adaptkit", version, max_term_width = 100, propagate_version = true)]
-#[command(after_long_help = environment::help())]
+#[command(after_help = help::FIRST_COMMANDS, after_long_help = help::whole())]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -121,22 +122,30 @@ enum Command {
     /// The whole story on bundled data in a minute or two: pull, train, evaluate, classify
     Quickstart(quickstart::Flags),
     /// Fetch a base model into the cache
+    #[command(after_help = help::PULL)]
     Pull(pull::Flags),
     /// Train an adapter and a head on a task
     Train(Box<train::Flags>),
     /// Train a fusion of adapters, and a head, on a task
+    #[command(after_help = help::FUSE)]
     Fuse(Box<fuse::Flags>),
     /// Leave out of a fusion the members that it attends to least
+    #[command(after_help = help::PRUNE)]
     Prune(Box<prune::Flags>),
     /// Merge trained adapters of one configuration into one, by their weighted mean or sum
+    #[command(after_help = help::MERGE)]
     Merge(merge::Flags),
     /// Score an adapter on labelled rows
+    #[command(after_help = help::EVAL)]
     Eval(eval::Flags),
     /// Label rows with one or more adapters
+    #[command(after_help = help::PREDICT)]
     Predict(predict::Flags),
     /// Prepare what the GLUE benchmark's server takes
+    #[command(after_help = help::GLUE)]
     Glue(glue::Flags),
     /// Show what an adapter or a base model holds
+    #[command(after_help = help::INSPECT)]
     Inspect(inspect::Flags),
     /// Measure the machine's ceilings, and what a model reaches on it
     Bench(Box<bench::Flags>),
@@ -145,8 +154,9 @@ enum Command {
 /// Runs the command with its arguments, the program's name first.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     survive_file_size_limits();
-    let command = with_negative_numbers(Cli::command());
-    let arguments = arguments::kebab_case(arguments);
+    let mut command = with_negative_numbers(Cli::command());
+    command.build();
+    let arguments = arguments::kebab_case(arguments::with_values(&command, arguments));
     let parsed = command.try_get_matches_from(arguments);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -224,6 +234,53 @@ fn with_negative_numbers(command: clap::Command) -> clap::Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every command line in the help is one that the program takes.
+    #[test]
+    fn the_help_s_examples_are_valid() {
+        let mut all = help::FIRST_COMMANDS.to_owned();
+        let command = with_negative_numbers(Cli::command());
+        for sub in command.get_subcommands() {
+            all += &sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            all.push('\n');
+        }
+        let lines = all.lines().filter_map(|line| line.find("adaptkit ").map(|at| &line[at..]));
+        let lines: Vec<&str> =
+            lines.filter(|line| !line.contains(['`', '\'']) && !line.contains("COMMAND")).collect();
+        assert!(lines.len() > 15, "{lines:?}");
+        for line in lines {
+            let parsed = command.clone().try_get_matches_from(line.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn values_may_begin_with_a_hyphen() {
+        let mut command = with_negative_numbers(Cli::command());
+        command.build();
+        let cases: [(&str, &str); 14] = [
+            ("train --label-column -x --json", "train --label-column=-x --json"),
+            ("train --label-column --x --json", "train --label-column=--x --json"),
+            ("train --label_column --my_x", "train --label-column=--my_x"),
+            ("train --label-column --json", "train --label-column --json"),
+            ("train --label-column --text_column a", "train --label-column --text-column a"),
+            ("train --label-column -q", "train --label-column -q"),
+            ("train --label-column -quiet", "train --label-column=-quiet"),
+            ("train --label-column -", "train --label-column -"),
+            ("train --label-column --", "train --label-column --"),
+            ("train --output-dir --overwrte", "train --output-dir --overwrte"),
+            ("train --quiet -x", "train --quiet -x"),
+            ("--threads 2 predict --text-column -t-", "--threads 2 predict --text-column=-t-"),
+            ("glue submit --adapter -a=b", "glue submit --adapter=-a=b"),
+            ("pull -x", "pull -x"),
+        ];
+        for (given, expected) in cases {
+            let given = given.split(' ').map(OsString::from);
+            let found = arguments::kebab_case(arguments::with_values(&command, given));
+            let expected: Vec<OsString> = expected.split(' ').map(OsString::from).collect();
+            assert_eq!(found, expected);
+        }
+    }
 
     #[test]
     fn the_flags_are_consistent() {
