@@ -78,9 +78,6 @@ struct SubmitFlags {
 
 const ARCHIVE: &str = "submission.zip";
 
-/// Rows that are read and labelled at once.
-const ROWS_AT_ONCE: usize = 512;
-
 /// The value of `--adapter`: `TASK=DIR`.
 fn task_adapter(text: OsString) -> Result<(&'static Task, PathBuf), String> {
     let (task, directory) =
@@ -143,13 +140,10 @@ impl SubmitFlags {
             let model = folder.on(&encoder, &tokenizer, &self.model)?;
             let max_length = folder.max_length(self.max_length, &encoder)?;
             for file in planned.iter().filter(|file| file.task.name == task.name) {
-                let mut reader = task.open(&self.data, file.test)?;
+                let mut batches = task.open(&self.data, file.test)?.batches();
                 let (mut indices, mut logits, mut cut) = (Vec::new(), Vec::new(), 0);
-                loop {
-                    let rows = reader.by_ref().take(ROWS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
-                    if rows.is_empty() {
-                        break;
-                    }
+                while let Some(rows) = batches.next() {
+                    let rows = rows?;
                     let tokens = encoder
                         .device()
                         .run(|| rows::tokenise_examples(&tokenizer, &rows, max_length))?;
@@ -162,8 +156,8 @@ impl SubmitFlags {
                     }
                     indices.extend(rows.into_iter().map(|row| row.index.unwrap_or_default()));
                 }
-                rows::say(common, reader.report());
-                say_of_rows(common, file, indices.len(), cut);
+                rows::say(common, batches.report());
+                say_of_rows(common, file, indices.len(), cut, max_length);
                 let answers = answers(&logits, space);
                 let path = staged.path();
                 write_submission(task, file.test, path, &indices, &answers, space)?;
@@ -232,7 +226,7 @@ fn check_labels(task: &'static Task, space: &AnswerSpace, adapter: &Path) -> Res
     }
 }
 
-fn say_of_rows(common: &Common, file: &SubmissionFile, rows: usize, cut: usize) {
+fn say_of_rows(common: &Common, file: &SubmissionFile, rows: usize, cut: usize, max_length: usize) {
     if rows != file.rows {
         common.note(format_args!(
             "note: {} has {rows} rows; the server's test set has {}",
@@ -240,7 +234,11 @@ fn say_of_rows(common: &Common, file: &SubmissionFile, rows: usize, cut: usize) 
         ));
     }
     if cut > 0 {
-        common.note(format_args!("note: {cut} of the rows for {} were cut", file.name));
+        common.note(format_args!(
+            "note: {cut} of {rows} rows for {} are longer than {max_length} tokens and were cut \
+             (--max-length)",
+            file.name
+        ));
     }
 }
 

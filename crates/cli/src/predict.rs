@@ -1,23 +1,22 @@
 //! `adaptkit predict`: labels for rows, in their order.
 
+mod answer;
 mod folders;
+mod output;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{check_file, write_file_with};
-use adaptkit::adapters::{MeanAttention, MemberLayout, ResidentTasks, Wish};
-use adaptkit::compute::{sigmoid, softmax};
+use adaptkit::adapters::{MemberLayout, ResidentTasks, Wish};
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, TokenisedRow, Tokenizer};
-use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input};
+use adaptkit::training::data::{AnswerSpace, Column, Example, ExampleReader, Input, RowBatches};
 use adaptkit::training::run::{check_scores, predict_wishes, predict_wishes_attending};
-use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use clap::Args;
 
 use crate::Common;
-use crate::attention;
 use crate::compose::ComposeFlags;
 use crate::error::{CliError, output};
 use crate::model_cache::resolve_model;
@@ -25,7 +24,9 @@ use crate::path_argument::PathArgument;
 use crate::rows::{self, FileFlags};
 use crate::task_folder::leave_out_lowest;
 
-use folders::{Choice, Folder};
+use self::answer::{Answer, Explained};
+use self::folders::{Choice, Folder};
+use self::output::{KeptColumn, Lines, OutputFormat};
 
 /// Flags of `adaptkit predict`.
 #[derive(Args)]
@@ -48,12 +49,17 @@ pub(crate) struct Flags {
     /// Rows to label: files or patterns, in this order; - is standard input, a text a line
     #[arg(long, value_name = "FILE", default_value = "-", num_args = 1..)]
     input: Vec<PathBuf>,
-    /// Where the labels go; - is standard output
+    /// Where the labels go; - is standard output, which gets the labels of what the input has given so
+    /// far whenever it gives no more
     #[arg(long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
     /// How a row's labels are written
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     output_format: OutputFormat,
+    /// Columns of the rows to write before their labels, with commas between the names; NAME=COLUMN
+    /// calls one otherwise
+    #[arg(long, value_name = "[NAME=]COLUMN,…", value_delimiter = ',', value_parser = KeptColumn::parse)]
+    keep_columns: Vec<KeptColumn>,
     /// The probability above which a label applies, for sets of labels; as in training by default
     #[arg(long, value_name = "P")]
     threshold: Option<f64>,
@@ -70,14 +76,6 @@ pub(crate) struct Flags {
     max_length: Option<usize>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OutputFormat {
-    /// A JSON object a row
-    Jsonl,
-    /// Label and score of each adapter, under a header line
-    Tsv,
-}
-
 /// What `--adapterdrop` asks of one adapter, or of all without a name of their own there.
 type Dropping = (Option<String>, usize);
 
@@ -90,9 +88,6 @@ fn dropping(text: &str) -> Result<Dropping, String> {
     let wanted = "it is a number of layers, or NAME=N for one adapter";
     layers.map(|layers| (name, layers)).map_err(|_| wanted.to_owned())
 }
-
-/// Rows that are labelled at once: enough to sort by length, little enough to hold.
-const ROWS_AT_ONCE: usize = 512;
 
 /// Names in a message.
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -110,8 +105,12 @@ struct Labeller {
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let (folders, choices) = flags.folders(common)?;
+    // Answers are named after their adapters where a row may have several.
+    let named = folders.len() > 1 || flags.adapter_column.is_some();
+    let adapters = named.then(|| folders.iter().map(|folder| folder.name.clone()).collect());
+    let lines = Lines::new(flags.output_format, &flags.keep_columns, adapters)?;
     // The reader is opened before the model is loaded: what is wrong with the input shows at once.
-    let reader = flags.reader()?;
+    let batches = flags.reader()?.batches();
     let directory = resolve_model(&flags.model)?;
     let device = common.device()?;
     let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
@@ -127,14 +126,14 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
         let max_length = folder.max_length(flags.max_length, &encoder)?;
         labellers.push(Labeller { name, space, max_length, members });
     }
-    let session = Session { flags, common, encoder, tokenizer, tasks, labellers, choices };
+    let session = Session { flags, common, encoder, tokenizer, tasks, labellers, choices, lines };
     if flags.output == Path::new("-") {
-        return session.label(reader, &mut BufWriter::new(std::io::stdout().lock()));
+        return session.label(batches, &mut BufWriter::new(std::io::stdout().lock()));
     }
     // The file appears when it is whole; what goes wrong before is kept for the caller.
     let mut failed = None;
     let written = write_file_with(&flags.output, |out| {
-        session.label(reader, out).map_err(|error| {
+        session.label(batches, out).map_err(|error| {
             let message = error.to_string();
             failed = Some(error);
             std::io::Error::other(message)
@@ -163,6 +162,7 @@ impl Flags {
         self.check_output(&inputs)?;
         let mut columns = self.files.columns();
         columns.index = self.adapter_column.as_ref().map(Column::required);
+        columns.kept = self.keep_columns.iter().map(|kept| kept.column.clone()).collect();
         Ok(ExampleReader::open(&inputs, &columns, &self.files.options())?)
     }
 
@@ -209,26 +209,30 @@ struct Session<'a> {
     /// One for each of the tasks.
     labellers: Vec<Labeller>,
     choices: Vec<Choice>,
+    lines: Lines,
 }
 
 impl Session<'_> {
-    fn label(&self, mut reader: ExampleReader, out: &mut dyn Write) -> Result<(), CliError> {
-        if self.flags.output_format == OutputFormat::Tsv {
-            writeln!(out, "{}", self.header()).map_err(output)?;
+    fn label(&self, mut batches: RowBatches, out: &mut dyn Write) -> Result<(), CliError> {
+        if let Some(header) = self.lines.header() {
+            writeln!(out, "{header}").map_err(output)?;
         }
         let (mut cut, mut labelled) = (0, 0);
-        loop {
-            let rows = reader.by_ref().take(ROWS_AT_ONCE).collect::<Result<Vec<_>, _>>()?;
-            if rows.is_empty() {
-                break;
-            }
+        while let Some(rows) = batches.next() {
+            let rows = rows?;
             cut += self.label_rows(&rows, labelled, out)?;
             labelled += rows.len();
             out.flush().map_err(output)?;
         }
-        rows::say(self.common, reader.report());
+        rows::say(self.common, batches.report());
         if cut > 0 {
-            self.common.note(format_args!("note: {cut} rows were cut to --max-length tokens"));
+            let lengths: BTreeSet<usize> = self.labellers.iter().map(|l| l.max_length).collect();
+            let lengths: Vec<String> = lengths.iter().map(usize::to_string).collect();
+            self.common.note(format_args!(
+                "note: {cut} of {labelled} rows are longer than {} tokens and were cut \
+                 (--max-length)",
+                lengths.join(" or ")
+            ));
         }
         Ok(())
     }
@@ -270,7 +274,7 @@ impl Session<'_> {
                     let labeller = &self.labellers[*model];
                     check_scores(row, &logits)
                         .map_err(|error| CliError::of_scoring(error, &labeller.name, rows))?;
-                    let answer = labeller.answer(&logits, self.flags.raw_scores);
+                    let answer = Answer::of_logits(&labeller.space, &logits, self.flags.raw_scores);
                     let members = labeller.members.as_ref().zip(attention);
                     let attention = members.map(|(members, sums)| members.mean_attention(&sums));
                     Ok((*model, Explained { answer, attention }))
@@ -284,7 +288,7 @@ impl Session<'_> {
                     return Err(error);
                 }
             };
-            writeln!(out, "{}", self.line(&answers)).map_err(output)?;
+            writeln!(out, "{}", self.lines.line(&rows[row].kept, &answers)).map_err(output)?;
         }
         Ok(cut)
     }
@@ -341,123 +345,5 @@ impl Session<'_> {
             }
         }
         Ok(asked)
-    }
-
-    /// Whether answers are named after their adapters.
-    fn named(&self) -> bool {
-        self.labellers.len() > 1 || self.flags.adapter_column.is_some()
-    }
-
-    fn header(&self) -> String {
-        match &self.labellers[..] {
-            [_] if !self.named() => "label\tscore".to_owned(),
-            several => {
-                let names: Vec<String> =
-                    several.iter().map(|l| format!("{0}_label\t{0}_score", l.name)).collect();
-                names.join("\t")
-            }
-        }
-    }
-
-    fn line(&self, answers: &[(usize, Explained)]) -> String {
-        match (self.flags.output_format, answers) {
-            (OutputFormat::Jsonl, [(_, answer)]) if !self.named() => answer.json().to_string(),
-            (OutputFormat::Jsonl, several) => {
-                let name = |model: usize| self.labellers[model].name.clone();
-                let objects = several.iter().map(|(model, a)| (name(*model), a.json()));
-                Value::Object(objects.collect()).to_string()
-            }
-            // A labeller that was not asked leaves its columns empty.
-            (OutputFormat::Tsv, answers) => {
-                let fields = (0..self.labellers.len()).map(|model| {
-                    let answer = answers.iter().find(|(of, _)| *of == model);
-                    answer.map_or_else(|| "\t".to_owned(), |(_, explained)| explained.answer.tsv())
-                });
-                fields.collect::<Vec<_>>().join("\t")
-            }
-        }
-    }
-}
-
-/// What an adapter says of a row.
-enum Answer {
-    /// The best label, its score, and all labels' scores.
-    Class(String, f32, Vec<(String, f32)>),
-    /// The labels that apply, and all labels' scores.
-    Labels(Vec<String>, Vec<(String, f32)>),
-    /// A number.
-    Value(f32),
-}
-
-/// An answer, and what the row's tokens attended to where that was asked for.
-struct Explained {
-    answer: Answer,
-    attention: Option<MeanAttention>,
-}
-
-impl Explained {
-    fn json(&self) -> Value {
-        let mut object = self.answer.json();
-        if let Some(attention) = &self.attention {
-            object["attention"] = attention::of_row(attention);
-        }
-        object
-    }
-}
-
-impl Labeller {
-    fn answer(&self, logits: &[f32], raw: bool) -> Answer {
-        let named = |scores: Vec<f32>, names: &[String]| -> Vec<(String, f32)> {
-            names.iter().cloned().zip(scores).collect()
-        };
-        match &self.space {
-            AnswerSpace::Values => Answer::Value(logits[0]),
-            AnswerSpace::Classes(labels) => {
-                let scores = if raw { logits.to_vec() } else { softmax(logits) };
-                let better =
-                    |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
-                let best = (0..logits.len()).fold(0, better);
-                let label = labels.names()[best].clone();
-                Answer::Class(label, scores[best], named(scores, labels.names()))
-            }
-            AnswerSpace::LabelSets(labels, thresholds) => {
-                let scores = if raw { logits.to_vec() } else { sigmoid(logits) };
-                let numbered = labels.names().iter().enumerate();
-                let applying = numbered
-                    .filter(|(label, _)| thresholds.is_passed_by(*label, logits[*label]))
-                    .map(|(_, name)| name.clone())
-                    .collect();
-                Answer::Labels(applying, named(scores, labels.names()))
-            }
-        }
-    }
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        let object = |scores: &[(String, f32)]| -> Value {
-            let scores = scores.iter().map(|(name, score)| (name.clone(), json!(score)));
-            Value::Object(scores.collect::<Map<_, _>>())
-        };
-        match self {
-            Answer::Class(label, score, scores) => {
-                json!({"label": label, "score": score, "scores": object(scores)})
-            }
-            Answer::Labels(labels, scores) => json!({"labels": labels, "scores": object(scores)}),
-            Answer::Value(value) => json!({"label": null, "score": value}),
-        }
-    }
-
-    fn tsv(&self) -> String {
-        // A tab or line end in a label would break the table.
-        let plain = |text: &str| text.replace(['\t', '\n', '\r'], " ");
-        match self {
-            Answer::Class(label, score, _) => format!("{}\t{score}", plain(label)),
-            Answer::Labels(labels, scores) => {
-                let scores: Vec<String> = scores.iter().map(|(_, x)| x.to_string()).collect();
-                format!("{}\t{}", plain(&labels.join(",")), scores.join(","))
-            }
-            Answer::Value(value) => format!("\t{value}"),
-        }
     }
 }

@@ -164,8 +164,9 @@ impl Flags {
         if !self.explain {
             return Ok(());
         }
-        if self.output_format == OutputFormat::Tsv {
-            let message = "--explain adds to JSON objects; --output-format tsv has no place for it";
+        if self.output_format != OutputFormat::Jsonl {
+            let message = "--explain adds to JSON objects; a table has no place for it: leave \
+                           --output-format out";
             return Err(CliError::usage(message));
         }
         let plain: Vec<&str> = folders

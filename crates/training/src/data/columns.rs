@@ -53,6 +53,8 @@ pub struct Columns {
     pub label: Option<Column>,
     /// The row's own number or name, kept for the benchmark's server.
     pub index: Option<Column>,
+    /// Columns whose values stay with the example; each must be there.
+    pub kept: Vec<String>,
 }
 
 impl Columns {
@@ -65,6 +67,7 @@ impl Columns {
             pair: None,
             label: None,
             index: None,
+            kept: Vec::new(),
         }
     }
 
@@ -83,6 +86,8 @@ impl Columns {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct WantedColumns {
     pub(crate) columns: Vec<Column>,
+    /// Those whose values are kept as they are written.
+    pub(crate) kept: Vec<usize>,
     /// Texts that may be joined of several columns.
     joined: Vec<JoinedText>,
 }
@@ -100,6 +105,13 @@ impl WantedColumns {
     pub(crate) fn want(&mut self, column: Column) -> usize {
         self.columns.push(column);
         self.columns.len() - 1
+    }
+
+    /// Adds a column whose values are kept, which may be wanted for something else too.
+    pub(crate) fn keep(&mut self, name: &str) {
+        let known = self.columns.iter().position(|column| column.name == name && !column.optional);
+        let number = known.unwrap_or_else(|| self.want(Column::required(name)));
+        self.kept.push(number);
     }
 
     /// Adds a text, of one column or of several joined.

@@ -11,9 +11,11 @@ use super::format::{ReadOptions, RowFormat};
 use super::input::{Input, OpenInput, decompressed};
 use super::json_lines::JsonLines;
 use super::json_value::ColumnValue;
+use super::kept::KeptValue;
 use super::label::LabelValue;
 use super::label_files::{Source, SourceFormat, WholeText, lines_of_label, of_folder};
 use super::report::{ReadReport, ReadingNote};
+use super::row_batches::RowBatches;
 use super::text_stream::TextStream;
 use crate::TrainingError;
 use crate::error::{NameList, Place};
@@ -29,6 +31,9 @@ pub struct Example {
     pub label: Option<LabelValue>,
     /// The row's own number or name, where a column for it was asked for.
     pub index: Option<String>,
+    /// The values of the columns that were asked to be kept, in their order; `None` where a JSON
+    /// object lacks the key.
+    pub kept: Vec<Option<KeptValue>>,
     /// Where the row begins.
     pub place: Place,
 }
@@ -54,6 +59,7 @@ impl Parts {
         let pair = columns.pair.clone().map(|column| wanted.want_text(column));
         let label = columns.label.clone().map(|column| wanted.want(column));
         let index = columns.index.clone().map(|column| wanted.want(column));
+        columns.kept.iter().for_each(|name| wanted.keep(name));
         let separator = columns.text_separator.clone();
         Parts { wanted, text, text_prefix, pair, label, index, separator }
     }
@@ -161,6 +167,20 @@ impl Records {
         }
     }
 
+    /// The value of a column that is kept, which may be taken for something else afterwards.
+    fn keep(&mut self, column: usize) -> Option<KeptValue> {
+        let text = match self {
+            Records::JsonLines(lines) => return lines.written(column),
+            other => other.take(column),
+        };
+        match text {
+            ColumnValue::One(text) => Some(KeptValue::Text(text)),
+            // What a line of fastText's has several of are labels.
+            ColumnValue::List(labels) => Some(KeptValue::Text(labels.join(" "))),
+            ColumnValue::Missing | ColumnValue::Nested => None,
+        }
+    }
+
     fn is_ready(&mut self) -> bool {
         match self {
             Records::Table(table) => table.is_ready(),
@@ -259,6 +279,11 @@ impl ExampleReader {
     /// What was read and what was left out so far.
     pub fn report(&self) -> &ReadReport {
         &self.report
+    }
+
+    /// The rows in batches that are worth computing together.
+    pub fn batches(self) -> RowBatches {
+        RowBatches::new(self)
     }
 
     /// Whether the next row, the end or an error can be had without waiting for whoever writes the
@@ -395,6 +420,7 @@ impl Row<'_> {
 }
 
 fn assemble(records: &mut Records, parts: &Parts, place: Place) -> Result<Example, TrainingError> {
+    let kept = parts.wanted.kept.iter().map(|column| records.keep(*column)).collect();
     let mut row = Row { records, wanted: &parts.wanted, place: &place };
     let mut text = row.joined(&parts.text, &parts.separator)?.unwrap_or_default();
     if let Some(column) = parts.text_prefix {
@@ -417,7 +443,7 @@ fn assemble(records: &mut Records, parts: &Parts, place: Place) -> Result<Exampl
             ColumnValue::Nested => return Err(nested(&place, &parts.wanted.columns[column])),
         },
     };
-    Ok(Example { text, pair, label, index, place })
+    Ok(Example { text, pair, label, index, kept, place })
 }
 
 fn nested(place: &Place, column: &Column) -> TrainingError {

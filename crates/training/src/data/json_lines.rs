@@ -8,6 +8,7 @@ use serde::Deserializer;
 use super::columns::WantedColumns;
 use super::json_list::{ElementPlace, ListCutter};
 use super::json_value::{ColumnValue, Found, ObjectVisitor, TWICE};
+use super::kept::KeptValue;
 use super::report::ReadReport;
 use super::text_stream::TextStream;
 use crate::TrainingError;
@@ -92,6 +93,11 @@ impl JsonLines {
         self.values
             .get_mut(wanted)
             .map_or(ColumnValue::Missing, |value| std::mem::replace(value, ColumnValue::Missing))
+    }
+
+    /// The current row's value of a wanted column as it is written.
+    pub(crate) fn written(&self, wanted: usize) -> Option<KeptValue> {
+        KeptValue::in_object(&self.object, &self.wanted.columns.get(wanted)?.name)
     }
 
     /// The columns of the first object, for messages.

@@ -14,7 +14,7 @@ fn example(line: u64, label: &str) -> Example {
         None => LabelValue::one(label),
     };
     let place = Place { file: "rows.tsv".into(), line };
-    Example { text: format!("row {line}"), pair: None, label, index: None, place }
+    Example { text: format!("row {line}"), pair: None, label, index: None, kept: Vec::new(), place }
 }
 
 fn examples(labels: &[&str]) -> Vec<Example> {
