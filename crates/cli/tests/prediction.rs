@@ -126,7 +126,7 @@ fn columns_stand_beside_the_answers() {
     std::fs::write(folder.join("rows.csv"), ROWS).expect("a file");
     let nested = concat!(
         "{\"id\":7,\"data\":{\"text\":\"one\",\"when\":[1,2.50]},\"ok\":true,\"big\":12345678901234567890123}\n",
-        "{\"id\":\"8\",\"data\":{\"text\":\"two\"},\"ok\":null,\"big\":1e400}\n",
+        "{\"id\":\"8\",\"data\":{\"text\":\"two\"},\"ok\":null,\"big\":1.0E+3}\n",
     );
     std::fs::write(folder.join("rows.jsonl"), nested).expect("a file");
     let kept = |input: &str, more: &[&str]| -> String {
@@ -149,7 +149,7 @@ fn columns_stand_beside_the_answers() {
     let begins = [
         "{\"id\":7,\"data.when\":[1,2.50],\"ok\":true,\"big\":12345678901234567890123,\"said\":\"one\",\
          \"label\":",
-        "{\"id\":\"8\",\"data.when\":null,\"ok\":null,\"big\":1e400,\"said\":\"two\",\"label\":",
+        "{\"id\":\"8\",\"data.when\":null,\"ok\":null,\"big\":1.0E+3,\"said\":\"two\",\"label\":",
     ];
     for (line, begins) in lines.lines().zip(begins) {
         assert!(line.starts_with(begins), "{line}");
