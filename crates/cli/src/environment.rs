@@ -3,8 +3,8 @@
 //! Libraries read none. A command reads them once, here, and passes on what it found; the table
 //! [`VARIABLES`] is what `adaptkit --help` prints and the only source of the names.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 /// A variable's name and what it does.
 pub(crate) struct Variable {
@@ -34,9 +34,28 @@ const PROXY: Variable = Variable {
     help: "the proxy through which the Hub is reached",
 };
 
+const PIP: Variable = Variable {
+    name: "PIP_CONFIG_FILE, PIP_INDEX_URL and pip's other settings",
+    help: "how pip finds wheels where the Hub is out of reach (pip.conf counts too)",
+};
+
+/// Settings of pip, and of the programs it is made of, that hold paths. pip runs in another directory
+/// than the command, where a relative one would lead nowhere.
+const PIP_PATHS: [&str; 9] = [
+    "PIP_CONFIG_FILE",
+    "PIP_FIND_LINKS",
+    "PIP_CERT",
+    "PIP_CLIENT_CERT",
+    "PIP_CACHE_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
 /// What `adaptkit --help` says about the environment.
-pub(crate) const VARIABLES: [Variable; 8] =
-    [CACHE, XDG_CACHE_HOME, HOME, USER_PROFILE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, PROXY];
+pub(crate) const VARIABLES: [Variable; 9] =
+    [CACHE, XDG_CACHE_HOME, HOME, USER_PROFILE, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE, PROXY, PIP];
 
 /// What the environment says. A variable that is set to nothing counts as unset.
 #[derive(Clone, Debug)]
@@ -55,6 +74,8 @@ pub(crate) struct Environment {
     pub(crate) hub_offline: bool,
     /// `ALL_PROXY` and its like, in the order in which the HTTP client looks.
     pub(crate) proxy: Option<ureq::Proxy>,
+    /// pip's settings that are relative paths, made absolute.
+    pub(crate) pip_settings: Vec<(OsString, OsString)>,
 }
 
 impl Environment {
@@ -62,6 +83,7 @@ impl Environment {
     pub(crate) fn read() -> Environment {
         Environment {
             proxy: ureq::Proxy::try_from_env(),
+            pip_settings: pip_settings(|name| std::env::var_os(name)),
             ..Environment::from_lookup(|name| std::env::var_os(name))
         }
     }
@@ -81,8 +103,36 @@ impl Environment {
             hub_token: text(HF_TOKEN).map(|token| token.trim().to_string()),
             hub_offline: text(HF_HUB_OFFLINE).is_some_and(truth),
             proxy: None,
+            pip_settings: Vec::new(),
         }
     }
+}
+
+/// The settings in [`PIP_PATHS`] that lead to a file or a directory from the current directory, made
+/// absolute. `PIP_FIND_LINKS` may hold several, between spaces.
+fn pip_settings(lookup: impl Fn(&str) -> Option<OsString>) -> Vec<(OsString, OsString)> {
+    let absolute = |path: &str| {
+        let path = Path::new(path);
+        let found = path.is_relative() && path.exists();
+        found.then(|| std::path::absolute(path).ok()).flatten()
+    };
+    let settings = PIP_PATHS.into_iter().filter_map(|name| {
+        let value = lookup(name)?.into_string().ok()?;
+        let paths: Vec<&str> = match name {
+            "PIP_FIND_LINKS" => value.split_whitespace().collect(),
+            _ => vec![&value],
+        };
+        let changed: Vec<Option<PathBuf>> = paths.iter().map(|path| absolute(path)).collect();
+        if changed.iter().all(Option::is_none) {
+            return None;
+        }
+        let values = changed.into_iter().zip(paths).map(|(absolute, path)| match absolute {
+            Some(absolute) => absolute.into_os_string(),
+            None => path.into(),
+        });
+        Some((name.into(), values.collect::<Vec<_>>().join(OsStr::new(" "))))
+    });
+    settings.collect()
 }
 
 /// The section of the help text that lists the variables.
@@ -120,6 +170,26 @@ mod tests {
         let found = environment(&[("ADAPTKIT_CACHE", ""), ("HF_TOKEN", "secret\n")]);
         assert_eq!(found.cache, None);
         assert_eq!(found.hub_token.as_deref(), Some("secret"));
+    }
+
+    #[test]
+    fn pip_s_relative_paths_are_made_absolute_and_nothing_else_is_changed() {
+        // Tests run in the crate's directory.
+        let here = std::env::current_dir().unwrap();
+        let found = pip_settings(|name| {
+            let value = match name {
+                "PIP_CONFIG_FILE" => "Cargo.toml",
+                "PIP_FIND_LINKS" => "https://host/wheels src tests",
+                "PIP_CERT" => "/etc/hosts",
+                "PIP_CACHE_DIR" => "no-such-directory",
+                _ => return None,
+            };
+            Some(value.into())
+        });
+        let path = |name: &str| here.join(name).to_str().unwrap().to_string();
+        let links = format!("https://host/wheels {} {}", path("src"), path("tests"));
+        let expected = [("PIP_CONFIG_FILE", path("Cargo.toml")), ("PIP_FIND_LINKS", links)];
+        assert_eq!(found, expected.map(|(name, value)| (name.into(), value.into())));
     }
 
     #[test]

@@ -33,6 +33,12 @@ pub fn pull_record(text: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
+/// The names of the files in a list that the Hub sent, and their lengths; nothing if it is none.
+pub fn listing(text: &[u8]) -> Option<Vec<(String, u64)>> {
+    let files = hub::listing_of(text)?;
+    Some(files.into_iter().map(|(name, file)| (name, file.bytes)).collect())
+}
+
 /// The names of weight files in an index that the Hub sent.
 ///
 /// # Errors

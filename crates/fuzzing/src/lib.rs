@@ -23,7 +23,7 @@ pub use models::{
     config, pickle, safetensors, sharded_index, tokenizer, tokenizer_files, tokenizer_settings,
     torch_file,
 };
-pub use pulled::{hub_index, pull_record, wheel};
+pub use pulled::{hub_index, hub_listing, pull_record, wheel};
 pub use rows::{delimited, glue, json_lines, label_names, text_stream};
 
 use std::fmt::Display;
@@ -35,7 +35,7 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 23] = [
+pub const TARGETS: [Target; 24] = [
     ("adapter_config", adapter_config),
     ("adapter_setup", adapter_setup),
     ("composition", composition),
@@ -45,6 +45,7 @@ pub const TARGETS: [Target; 23] = [
     ("glue", glue),
     ("head_config", head_config),
     ("hub_index", hub_index),
+    ("hub_listing", hub_listing),
     ("json_lines", json_lines),
     ("label_names", label_names),
     ("pickle", pickle),

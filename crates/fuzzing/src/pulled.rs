@@ -22,6 +22,13 @@ pub fn pull_record(data: &[u8]) {
     accepted(fuzzing::pull_record(data));
 }
 
+/// The list of files that the Hub sends.
+pub fn hub_listing(data: &[u8]) {
+    let files = fuzzing::listing(data).unwrap_or_default();
+    // Every file has a name of its own.
+    assert!(files.is_sorted_by(|one, next| one.0 < next.0));
+}
+
 /// The index of weight files that the Hub sends.
 pub fn hub_index(data: &[u8]) {
     for name in accepted(fuzzing::shards(data)).into_iter().flatten() {

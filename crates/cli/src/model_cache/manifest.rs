@@ -44,9 +44,9 @@ pub(crate) struct FileRecord {
 pub(crate) enum Check {
     /// The hash that this program carries for a model it knows.
     Pinned,
-    /// The hash that the Hub stated.
+    /// The digest that the Hub stated: its SHA-256, or for a small file git's own.
     Hub,
-    /// Nothing: the Hub states no SHA-256 for small files. It is recorded for later.
+    /// Nothing but its length: no digest was stated. It is recorded for later.
     Recorded,
 }
 

@@ -1,9 +1,10 @@
-//! SHA-256 of files, of those that lie there and of those being written.
+//! Digests of files: SHA-256 of those that lie there and of those being written, and git's own.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
 const BUFFER_BYTES: usize = 1 << 18;
@@ -22,13 +23,35 @@ pub(crate) enum CopyError {
 /// # Errors
 /// If it cannot be read.
 pub(crate) fn of_file(path: &Path) -> io::Result<(u64, String)> {
+    let mut hasher = Sha256::new();
+    let bytes = feed(path, |part| hasher.update(part))?;
+    Ok((bytes, hexadecimal(hasher)))
+}
+
+/// The digest by which git knows a file of `bytes` bytes, a SHA-1 of its length and content, and the
+/// plain SHA-1 of the content, which some mirrors state in its place; both in hexadecimal.
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn of_git_blob(path: &Path, bytes: u64) -> io::Result<[String; 2]> {
+    let mut blob = Sha1::new_with_prefix(format!("blob {bytes}\0"));
+    let mut content = Sha1::new();
+    feed(path, |part| {
+        blob.update(part);
+        content.update(part);
+    })?;
+    Ok([hexadecimal(blob), hexadecimal(content)])
+}
+
+/// Gives a file's bytes to `sink` and returns how many there are.
+fn feed(path: &Path, mut sink: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut file = File::open(path)?;
-    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; BUFFER_BYTES], 0);
+    let (mut buffer, mut bytes) = (vec![0; BUFFER_BYTES], 0);
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok((bytes, hexadecimal(hasher))),
+            Ok(0) => return Ok(bytes),
             Ok(read) => {
-                hasher.update(&buffer[..read]);
+                sink(&buffer[..read]);
                 bytes += read as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
@@ -65,7 +88,7 @@ pub(crate) fn copy(
     Ok((bytes, hexadecimal(hasher)))
 }
 
-fn hexadecimal(hasher: Sha256) -> String {
+fn hexadecimal(hasher: impl Digest) -> String {
     hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -82,5 +105,11 @@ mod tests {
         let (bytes, sha256) = copy(&mut &b"abc"[..], &path, |step| told += step).unwrap();
         assert_eq!((bytes, sha256.as_str(), told), (3, expected, 3));
         assert_eq!(of_file(&path).unwrap(), (3, expected.to_string()));
+        // `printf abc | git hash-object --stdin`, and the test vector of SHA-1.
+        let expected = [
+            "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
+            "a9993e364706816aba3e25717850c26c9cd0d89d",
+        ];
+        assert_eq!(of_git_blob(&path, 3).unwrap(), expected);
     }
 }

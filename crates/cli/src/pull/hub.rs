@@ -3,13 +3,14 @@
 mod client;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use adaptkit::encoder::foreign_text::{quoted, said};
 use serde::Deserialize;
 
-pub(crate) use client::{Download, Hub};
+pub(crate) use client::{Digest, Download, Hub};
 
 use super::known::KnownModel;
 use super::{Fetched, Way, digest};
@@ -18,6 +19,13 @@ use crate::model_cache::{Check, FileRecord, ModelId};
 
 /// The longest index of weight files that is read: thousands of shards fit.
 const INDEX_BYTES: u64 = 64 << 20;
+
+/// The longest other text that is fetched: nothing longer would be read as a configuration or a
+/// tokeniser.
+const TEXT_BYTES: u64 = 256 << 20;
+
+/// The longest list of a repository's files that is read.
+const LISTING_BYTES: u64 = 16 << 20;
 
 /// Why the Hub did not give a model.
 #[derive(Debug, thiserror::Error)]
@@ -46,11 +54,22 @@ pub(crate) enum HubError {
     BrokenOff { url: String, received: u64, expected: Option<u64>, source: Option<std::io::Error> },
     #[error("{url} sends more than the {expected} bytes that it should")]
     TooLong { url: String, expected: u64 },
-    #[error("{url} has sha256 {found}, and {} {expected}", match .check {
+    #[error("{url} states {bytes} bytes, and a file of this kind has at most {most}")]
+    TooLarge { url: String, bytes: u64, most: u64 },
+    #[error(
+        "{url} states no length, and the Hub's list of files does not have it: whether it comes \
+         whole could not be told"
+    )]
+    NoLength { url: String },
+    #[error("{url} comes in the coding {}, and was asked for as it is", quoted(coding))]
+    Encoded { url: String, coding: String },
+    #[error("{url} answers with a web page in place of the file")]
+    WebPage { url: String },
+    #[error("{url} has {hash} {found}, and {} {expected}", match .check {
         Check::Pinned => "this program expects",
         _ => "the Hub states",
     })]
-    WrongHash { url: String, expected: String, found: String, check: Check },
+    WrongHash { url: String, hash: &'static str, expected: String, found: String, check: Check },
     #[error("{url} is not an index of weight files: {reason}")]
     Index { url: String, reason: String },
     #[error("cannot write {}", path.display())]
@@ -66,6 +85,9 @@ impl HubError {
             HubError::Endpoint { .. }
                 | HubError::Token
                 | HubError::TooLong { .. }
+                | HubError::TooLarge { .. }
+                | HubError::NoLength { .. }
+                | HubError::Encoded { .. }
                 | HubError::WrongHash { .. }
                 | HubError::Index { .. }
                 | HubError::Disk { .. }
@@ -83,14 +105,23 @@ impl HubError {
                 "check the name, or set HF_TOKEN to a token that may read it".into()
             }
             HubError::NoModel { .. } => "check the name".into(),
-            HubError::NoFile { file, model, .. } if file == TOKENIZER => format!(
+            HubError::NoFile { file, model, .. } if file.starts_with(TOKENIZER) => format!(
                 "make one in Python with AutoTokenizer.from_pretrained({model:?})\
                  .save_pretrained(DIR), put the other files beside it and pass DIR as --model"
             ),
             HubError::NoFile { file, .. } if file == CONFIG => "check the name".into(),
-            HubError::WrongHash { .. } | HubError::TooLong { .. } => {
+            HubError::WrongHash { .. }
+            | HubError::TooLong { .. }
+            | HubError::TooLarge { .. }
+            | HubError::NoLength { .. }
+            | HubError::Encoded { .. } => {
                 "nothing was kept; if it happens again, whatever stands at HF_ENDPOINT or between \
                  it and you changes the files"
+                    .into()
+            }
+            HubError::WebPage { .. } => {
+                "a network that asks you to log in, or a proxy, answers in the Hub's place: open \
+                 the address in a browser"
                     .into()
             }
             HubError::BrokenOff { .. } => "nothing was kept; run the command again".into(),
@@ -102,7 +133,11 @@ impl HubError {
 
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "special_tokens_map.json"];
+/// What a tokeniser is built from where there is no `tokenizer.json`; the first of each decides.
+const VOCABULARIES: [&[&str]; 3] =
+    [&["vocab.txt"], &["vocab.json", "merges.txt"], &["sentencepiece.bpe.model"]];
+const OPTIONAL: [&str; 3] =
+    ["tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"];
 const WEIGHTS: &str = "model.safetensors";
 const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 const PICKLED_WEIGHTS: &str = "pytorch_model.bin";
@@ -120,8 +155,15 @@ pub(crate) fn fetch(
     messages: &Messages,
 ) -> Result<Fetched, HubError> {
     let revision = known.map_or("main", |known| known.revision);
-    let mut visit =
-        Visit { hub, id, revision: revision.to_string(), directory, messages, files: Vec::new() };
+    let mut visit = Visit {
+        hub,
+        id,
+        revision: revision.to_string(),
+        directory,
+        messages,
+        files: Vec::new(),
+        listing: None,
+    };
     match known {
         Some(known) => {
             for file in known.files {
@@ -148,6 +190,8 @@ struct Visit<'a> {
     directory: &'a Path,
     messages: &'a Messages,
     files: Vec<FileRecord>,
+    /// What the Hub's list says of its files, once it was asked for.
+    listing: Option<BTreeMap<String, Listed>>,
 }
 
 impl Visit<'_> {
@@ -158,7 +202,7 @@ impl Visit<'_> {
             self.revision = commit.clone();
         }
         self.save(config, CONFIG, None)?;
-        self.required(TOKENIZER)?;
+        self.tokenizer()?;
         for name in OPTIONAL {
             self.optional(name)?;
         }
@@ -173,12 +217,27 @@ impl Visit<'_> {
         }
         match self.optional(PICKLED_WEIGHTS)? {
             true => Ok(()),
-            false => Err(HubError::NoFile {
-                endpoint: self.hub.endpoint().to_string(),
-                model: self.id.as_str().to_string(),
-                file: format!("{WEIGHTS}, {WEIGHTS_INDEX} or {PICKLED_WEIGHTS}"),
-            }),
+            false => Err(self.no_file(format!("{WEIGHTS}, {WEIGHTS_INDEX} or {PICKLED_WEIGHTS}"))),
         }
+    }
+
+    /// `tokenizer.json`, or the vocabulary that stands for it.
+    fn tokenizer(&mut self) -> Result<(), HubError> {
+        if self.optional(TOKENIZER)? {
+            return Ok(());
+        }
+        for vocabulary in VOCABULARIES {
+            if self.optional(vocabulary[0])? {
+                return vocabulary[1..].iter().try_for_each(|name| self.required(name));
+            }
+        }
+        let vocabularies = VOCABULARIES.map(|files| files.join(" with "));
+        Err(self.no_file(format!("{TOKENIZER}, {}", vocabularies.join(", "))))
+    }
+
+    fn no_file(&self, file: String) -> HubError {
+        let endpoint = self.hub.endpoint().to_string();
+        HubError::NoFile { endpoint, model: self.id.as_str().to_string(), file }
     }
 
     fn required(&mut self, name: &str) -> Result<(), HubError> {
@@ -217,36 +276,138 @@ impl Visit<'_> {
         name: &str,
         pin: Option<(u64, &str)>,
     ) -> Result<(), HubError> {
-        let Download { mut body, bytes: stated, sha256: stated_hash, url, .. } = download;
+        let Download { body, bytes: mut stated, digest: mut stated_digest, url, .. } = download;
+        if pin.is_none() && stated.is_none() {
+            let listed = self.listed(name);
+            stated = listed.as_ref().map(|file| file.bytes);
+            stated_digest = stated_digest.or(listed.and_then(|file| file.digest));
+        }
         let expected = pin.map(|(bytes, _)| bytes).or(stated);
-        let bar = self.messages.bytes_bar(name, expected);
+        let Some(expected) = expected else { return Err(HubError::NoLength { url }) };
+        let most = most_bytes(name);
+        if expected > most {
+            return Err(HubError::TooLarge { url, bytes: expected, most });
+        }
+        let bar = self.messages.bytes_bar(name, Some(expected));
         let path = self.directory.join(name);
-        let mut body =
-            std::io::Read::take(&mut body, expected.map_or(u64::MAX, |n| n.saturating_add(1)));
-        let copied = digest::copy(&mut body, &path, |step| bar.inc(step));
+        let copied =
+            digest::copy(&mut body.take(expected.saturating_add(1)), &path, |step| bar.inc(step));
         bar.finish_and_clear();
-        let broken =
-            |received, source| HubError::BrokenOff { url: url.clone(), received, expected, source };
-        let (bytes, found) = copied.map_err(|error| match error {
-            digest::CopyError::Read(received, source) => broken(received, Some(source)),
-            digest::CopyError::Write(source) => HubError::Disk { path, source },
-        })?;
-        match expected {
-            Some(expected) if bytes < expected => return Err(broken(bytes, None)),
-            Some(expected) if bytes > expected => return Err(HubError::TooLong { url, expected }),
-            _ => (),
-        }
-        let (check, right) = match (pin, stated_hash) {
-            (Some((_, pinned)), _) => (Check::Pinned, pinned.to_string()),
-            (None, Some(stated)) => (Check::Hub, stated),
-            (None, None) => (Check::Recorded, found.clone()),
+        let disk = |source| HubError::Disk { path: path.clone(), source };
+        let broken = |received, source| HubError::BrokenOff {
+            url: url.clone(),
+            received,
+            expected: Some(expected),
+            source,
         };
-        if found != right {
-            return Err(HubError::WrongHash { url, expected: right, found, check });
+        let (bytes, sha256) = copied.map_err(|error| match error {
+            digest::CopyError::Read(received, source) => broken(received, Some(source)),
+            digest::CopyError::Write(source) => disk(source),
+        })?;
+        if is_web_page(&path).map_err(disk)? {
+            return Err(HubError::WebPage { url });
         }
-        self.files.push(FileRecord { name: name.into(), bytes, sha256: found, checked: check });
+        if bytes < expected {
+            return Err(broken(bytes, None));
+        }
+        if bytes > expected {
+            return Err(HubError::TooLong { url, expected });
+        }
+        let wrong = |hash, expected: &str, found: &str, check| {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            Err(HubError::WrongHash { url: url.clone(), hash, expected, found, check })
+        };
+        let checked = match (pin, stated_digest) {
+            (Some((_, pinned)), _) if sha256 != pinned => {
+                return wrong("sha256", pinned, &sha256, Check::Pinned);
+            }
+            (Some(_), _) => Check::Pinned,
+            (None, Some(Digest::Sha256(stated))) if sha256 != stated => {
+                return wrong("sha256", &stated, &sha256, Check::Hub);
+            }
+            (None, Some(Digest::GitBlob(stated))) => {
+                let found = digest::of_git_blob(&path, bytes).map_err(disk)?;
+                if !found.contains(&stated) {
+                    return wrong("git's digest", &stated, &found[0], Check::Hub);
+                }
+                Check::Hub
+            }
+            (None, Some(Digest::Sha256(_))) => Check::Hub,
+            (None, None) => Check::Recorded,
+        };
+        self.files.push(FileRecord { name: name.into(), bytes, sha256, checked });
         Ok(())
     }
+
+    /// What the Hub's list of files says of one; nothing if it has no such list.
+    fn listed(&mut self, name: &str) -> Option<Listed> {
+        let Visit { hub, id, revision, listing, .. } = self;
+        let listing = listing.get_or_insert_with(|| {
+            let mut text = Vec::new();
+            let read = hub.open_listing(id, revision).ok().and_then(|download| {
+                let mut body = download.body.take(LISTING_BYTES);
+                body.read_to_end(&mut text).ok()
+            });
+            read.and_then(|_| listing_of(&text)).unwrap_or_default()
+        });
+        listing.get(name).cloned()
+    }
+}
+
+/// What the Hub's list of files says of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) bytes: u64,
+    digest: Option<Digest>,
+}
+
+/// Reads a list of files; nothing if it is none.
+pub(crate) fn listing_of(text: &[u8]) -> Option<BTreeMap<String, Listed>> {
+    #[derive(Deserialize)]
+    struct Entry {
+        #[serde(rename = "type")]
+        kind: String,
+        path: String,
+        size: Option<u64>,
+        oid: Option<String>,
+        lfs: Option<Stored>,
+    }
+    /// A file in the large-file storage.
+    #[derive(Deserialize)]
+    struct Stored {
+        oid: String,
+        size: u64,
+    }
+    let entries: Vec<Entry> = serde_json::from_slice(text).ok()?;
+    let files = entries.into_iter().filter(|entry| entry.kind == "file").filter_map(|entry| {
+        let (bytes, oid) = match entry.lfs {
+            Some(Stored { oid, size }) => (size, Some(oid)),
+            None => (entry.size?, entry.oid),
+        };
+        let digest = oid.and_then(|oid| Digest::parse(oid.trim_start_matches("sha256:")));
+        Some((entry.path, Listed { bytes, digest }))
+    });
+    Some(files.collect())
+}
+
+/// The most bytes that a file of this name may have.
+fn most_bytes(name: &str) -> u64 {
+    match name {
+        WEIGHTS_INDEX => INDEX_BYTES,
+        _ if is_plain_weight_file(name) || name == PICKLED_WEIGHTS => u64::MAX,
+        _ => TEXT_BYTES,
+    }
+}
+
+/// Whether a web page lies in a file's place, as networks answer that want a login first.
+fn is_web_page(path: &Path) -> std::io::Result<bool> {
+    let mut start = Vec::new();
+    File::open(path)?.take(512).read_to_end(&mut start)?;
+    let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&start).trim_ascii_start();
+    let begins = |word: &str| {
+        text.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    Ok(begins("<!doctype html") || begins("<html"))
 }
 
 /// The weight files that an index names, or why it is none.
@@ -272,6 +433,29 @@ fn is_plain_weight_file(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_files_has_the_length_and_the_digest_of_each() {
+        let (git, sha) = ("0123456789".repeat(4), "ab".repeat(32));
+        let text = format!(
+            r#"[{{"type": "directory", "oid": "{git}", "size": 0, "path": "onnx"}},
+                {{"type": "file", "oid": "{git}", "size": 612, "path": "config.json"}},
+                {{"type": "file", "oid": "{git}", "size": 9, "path": "model.safetensors",
+                  "lfs": {{"oid": "{sha}", "size": 90868376, "pointerSize": 133}}}},
+                {{"type": "file", "path": "no-size"}}]"#
+        );
+        let expected = BTreeMap::from([
+            ("config.json".to_string(), Listed { bytes: 612, digest: Some(Digest::GitBlob(git)) }),
+            (
+                "model.safetensors".to_string(),
+                Listed { bytes: 90_868_376, digest: Some(Digest::Sha256(sha)) },
+            ),
+        ]);
+        assert_eq!(listing_of(text.as_bytes()), Some(expected));
+        for none in ["", "{}", "<html>", r#"[{"path": 1}]"#] {
+            assert_eq!(listing_of(none.as_bytes()), None, "{none}");
+        }
+    }
 
     #[test]
     fn an_index_names_plain_safetensors_files_only() {

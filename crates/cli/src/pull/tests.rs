@@ -203,6 +203,7 @@ fn what_pip_says_is_passed_on() {
         ),
         (shell("exit 3"), "exit status: 3"),
         (shell("exit 0"), "there is no wheel of it"),
+        (shell("pwd >&2; ls >&2; exit 1"), ".org--name.incoming/empty\n".trim_end()),
         (second, "from the second"),
     ];
     for (pip, expected) in cases {

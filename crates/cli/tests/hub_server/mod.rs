@@ -14,16 +14,17 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// The length it claims, where that is not the body's.
-    pub(crate) claimed: Option<usize>,
+    /// How the body's end is told.
+    pub(crate) end: End,
     /// Whether it keeps the connection open after the body and says nothing more.
     pub(crate) hangs: bool,
 }
 
 impl Answer {
     pub(crate) fn ok(body: impl Into<Vec<u8>>) -> Answer {
-        let (headers, body) = (Vec::new(), body.into());
-        Answer { status: 200, headers, body, claimed: None, hangs: false }
+        let body = body.into();
+        let end = End::Length(body.len());
+        Answer { status: 200, headers: Vec::new(), body, end, hangs: false }
     }
 
     pub(crate) fn status(status: u16) -> Answer {
@@ -38,6 +39,21 @@ impl Answer {
         self.headers.push((name.to_string(), value.to_string()));
         self
     }
+}
+
+/// How a body's end is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// By its length, right or wrong.
+    Length(usize),
+    /// By the end of the connection.
+    Close,
+    /// By a chunk without bytes.
+    Chunks,
+    /// In chunks of which the last is missing.
+    CutChunks,
+    /// Not at all: the body comes again and again, in chunks.
+    Never,
 }
 
 /// A request as it came.
@@ -134,13 +150,28 @@ fn serve(
     if let Ok(mut log) = log.lock() {
         log.push(Request { path, authorization });
     }
-    let claimed = answer.claimed.unwrap_or(answer.body.len());
     write!(stream, "HTTP/1.1 {} Said\r\nConnection: close\r\n", answer.status)?;
     for (name, value) in &answer.headers {
         write!(stream, "{name}: {value}\r\n")?;
     }
-    write!(stream, "Content-Length: {claimed}\r\n\r\n")?;
-    stream.write_all(&answer.body)?;
+    match answer.end {
+        End::Length(length) => write!(stream, "Content-Length: {length}\r\n\r\n")?,
+        End::Close => write!(stream, "\r\n")?,
+        _ => write!(stream, "Transfer-Encoding: chunked\r\n\r\n")?,
+    }
+    let mut chunk = answer.body.clone();
+    if !matches!(answer.end, End::Length(_) | End::Close) {
+        chunk = format!("{:x}\r\n", answer.body.len()).into_bytes();
+        chunk.extend(&answer.body);
+        chunk.extend(b"\r\n");
+    }
+    stream.write_all(&chunk)?;
+    while answer.end == End::Never && !stop.load(Ordering::SeqCst) {
+        stream.write_all(&chunk)?;
+    }
+    if answer.end == End::Chunks {
+        stream.write_all(b"0\r\n\r\n")?;
+    }
     stream.flush()?;
     while answer.hangs && !stop.load(Ordering::SeqCst) {
         std::thread::sleep(Duration::from_millis(10));

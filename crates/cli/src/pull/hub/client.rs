@@ -4,7 +4,8 @@
 //! file's SHA-256 (`X-Linked-ETag`) only in the answer that redirects to the storage, and the
 //! access token must not travel there.
 
-use std::time::Duration;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderMap, StatusCode, Uri, header};
 use ureq::{Agent, Body, BodyReader};
@@ -17,15 +18,52 @@ const ENDPOINT: &str = "https://huggingface.co";
 const MOST_REDIRECTS: usize = 8;
 
 /// How long to wait for what. An address that does not answer is given up soon, since there may be
-/// another way; a download may take as long as it likes while bytes keep coming.
+/// another way; a download may take as long as it likes while bytes keep coming at a rate of any use.
 #[derive(Clone, Copy, Debug)]
 struct Patience {
     connect: Duration,
     silence: Duration,
+    pace: Pace,
 }
 
-const PATIENCE: Patience =
-    Patience { connect: Duration::from_secs(5), silence: Duration::from_secs(30) };
+const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(5),
+    silence: Duration::from_secs(30),
+    // A server that sends a byte every now and then would hold a pull for years.
+    pace: Pace { window: Duration::from_secs(60), bytes: 60 << 10 },
+};
+
+/// The slowest download that is still waited for: so many bytes in each window of time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    window: Duration,
+    bytes: u64,
+}
+
+/// A body that ends in an error if it comes slower than the [`Pace`].
+pub(super) struct Paced<R> {
+    body: R,
+    pace: Pace,
+    since: Instant,
+    received: u64,
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.body.read(buffer)?;
+        self.received += read as u64;
+        let passed = self.since.elapsed();
+        if read > 0 && passed >= self.pace.window {
+            if self.received < self.pace.bytes {
+                let (bytes, seconds) = (self.received, passed.as_secs_f64());
+                let slow = format!("only {bytes} bytes came in the last {seconds:.0} seconds");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, slow));
+            }
+            (self.since, self.received) = (Instant::now(), 0);
+        }
+        Ok(read)
+    }
+}
 
 /// The Hub, or a mirror of it.
 pub(crate) struct Hub {
@@ -33,20 +71,42 @@ pub(crate) struct Hub {
     endpoint: String,
     origin: Origin,
     token: Option<String>,
+    pace: Pace,
 }
 
 /// A file that the Hub has begun to send.
 pub(crate) struct Download {
     /// The bytes.
-    pub(crate) body: BodyReader<'static>,
+    pub(super) body: Paced<BodyReader<'static>>,
     /// How many there should be.
     pub(crate) bytes: Option<u64>,
-    /// The hash that the Hub states.
-    pub(crate) sha256: Option<String>,
+    /// The digest that the Hub states.
+    pub(crate) digest: Option<Digest>,
     /// The commit that it belongs to.
     pub(crate) commit: Option<String>,
     /// Its address on the Hub.
     pub(crate) url: String,
+}
+
+/// A digest that the Hub states, in lower-case hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Digest {
+    /// Of a file in its large-file storage.
+    Sha256(String),
+    /// Of a file that lies in the git repository itself.
+    GitBlob(String),
+}
+
+impl Digest {
+    /// Reads what an `ETag` header or a listing holds, if that is one of these digests.
+    pub(crate) fn parse(text: &str) -> Option<Digest> {
+        let text = text.trim().trim_start_matches("W/").trim_matches('"').to_ascii_lowercase();
+        match text.len() {
+            64 if is_hexadecimal(&text) => Some(Digest::Sha256(text)),
+            40 if is_hexadecimal(&text) => Some(Digest::GitBlob(text)),
+            _ => None,
+        }
+    }
 }
 
 impl Hub {
@@ -83,7 +143,7 @@ impl Hub {
             .timeout_recv_response(Some(patience.silence))
             .build()
             .new_agent();
-        Ok(Hub { agent, endpoint, origin, token })
+        Ok(Hub { agent, endpoint, origin, token, pace: patience.pace })
     }
 
     /// Where it is.
@@ -106,7 +166,19 @@ impl Hub {
         revision: &str,
         file: &str,
     ) -> Result<Download, HubError> {
-        let url = self.url(id, revision, file);
+        self.get(id, self.url(id, revision, file), file)
+    }
+
+    /// Asks for the list of the files at the top of a model's repository.
+    ///
+    /// # Errors
+    /// As [`Hub::open`].
+    pub(crate) fn open_listing(&self, id: &ModelId, revision: &str) -> Result<Download, HubError> {
+        let url = format!("{}/api/models/{}/tree/{revision}", self.endpoint, id.as_str());
+        self.get(id, url, "list of files")
+    }
+
+    fn get(&self, id: &ModelId, url: String, file: &str) -> Result<Download, HubError> {
         let mut address: Uri =
             url.parse().map_err(|_| HubError::Endpoint { endpoint: self.endpoint.clone() })?;
         let mut stated = Stated::default();
@@ -120,14 +192,15 @@ impl Hub {
                 endpoint: self.endpoint.clone(),
                 source: Box::new(source),
             })?;
-            if at_hub {
-                stated.read(response.headers());
-            }
             let status = response.status();
+            if at_hub {
+                stated.read(status, response.headers());
+            }
             if status.is_redirection() {
                 address = follow(&url, &address, response.headers())?;
             } else if status == StatusCode::OK {
-                return Ok(stated.download(url, response.into_body()));
+                check_form(&url, response.headers())?;
+                return Ok(stated.download(url, response.into_body(), self.pace));
             } else {
                 return Err(self.refusal(id, file, url, status, response.headers()));
             }
@@ -157,6 +230,30 @@ impl Hub {
             (status, _) => HubError::Status { url, status },
         }
     }
+}
+
+/// Whether the body is the file itself, byte by byte, as the headers have it.
+fn check_form(url: &str, headers: &HeaderMap) -> Result<(), HubError> {
+    let codings = [(header::CONTENT_ENCODING, "identity"), (header::TRANSFER_ENCODING, "chunked")];
+    for (name, harmless) in codings {
+        for value in headers.get_all(name) {
+            let coding = String::from_utf8_lossy(value.as_bytes()).trim().to_string();
+            if !coding.is_empty() && !coding.eq_ignore_ascii_case(harmless) {
+                return Err(HubError::Encoded { url: url.to_string(), coding });
+            }
+        }
+    }
+    let kind = headers.get(header::CONTENT_TYPE).map(|kind| kind.as_bytes());
+    match kind {
+        Some(kind) if is_page(kind) => Err(HubError::WebPage { url: url.to_string() }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a content type is that of a web page.
+fn is_page(kind: &[u8]) -> bool {
+    let kind = kind.trim_ascii().to_ascii_lowercase();
+    [&b"text/html"[..], b"application/xhtml"].iter().any(|page| kind.starts_with(page))
 }
 
 /// Where a redirect leads.
@@ -212,36 +309,38 @@ impl Origin {
 #[derive(Default)]
 struct Stated {
     bytes: Option<u64>,
-    sha256: Option<String>,
+    digest: Option<Digest>,
     commit: Option<String>,
 }
 
 impl Stated {
-    fn read(&mut self, headers: &HeaderMap) {
+    fn read(&mut self, status: StatusCode, headers: &HeaderMap) {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(bytes) = text("x-linked-size").and_then(|size| size.parse().ok()) {
             self.bytes.get_or_insert(bytes);
         }
-        // Of a small file the Hub states git's own hash, which is shorter.
-        let etag =
-            text("x-linked-etag").map(|etag| etag.trim_start_matches("W/").trim_matches('"'));
-        if let Some(etag) = etag.filter(|etag| is_hexadecimal(etag, 64)) {
-            self.sha256.get_or_insert(etag.to_ascii_lowercase());
+        // What is linked to is the file; the own tag of a redirection is that of the link.
+        let own = text("etag").filter(|_| status == StatusCode::OK);
+        let etag = text("x-linked-etag").or(own);
+        if let Some(digest) = etag.and_then(Digest::parse) {
+            self.digest.get_or_insert(digest);
         }
-        if let Some(commit) = text("x-repo-commit").filter(|commit| is_hexadecimal(commit, 40)) {
+        let is_commit = |commit: &&str| commit.len() == 40 && is_hexadecimal(commit);
+        if let Some(commit) = text("x-repo-commit").filter(is_commit) {
             self.commit.get_or_insert(commit.to_string());
         }
     }
 
-    fn download(self, url: String, body: Body) -> Download {
+    fn download(self, url: String, body: Body, pace: Pace) -> Download {
         let bytes = self.bytes.or(body.content_length());
         let body = body.into_reader();
-        Download { body, bytes, sha256: self.sha256, commit: self.commit, url }
+        let body = Paced { body, pace, since: Instant::now(), received: 0 };
+        Download { body, bytes, digest: self.digest, commit: self.commit, url }
     }
 }
 
-fn is_hexadecimal(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+fn is_hexadecimal(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
@@ -303,6 +402,42 @@ mod tests {
     }
 
     #[test]
+    fn a_download_that_trickles_is_given_up() {
+        /// A byte at a time.
+        struct Trickle(Duration);
+        impl Read for Trickle {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                std::thread::sleep(self.0);
+                buffer[0] = b'x';
+                Ok(1)
+            }
+        }
+        let pace = Pace { window: Duration::from_millis(40), bytes: 1000 };
+        let body = Trickle(Duration::from_millis(5));
+        let mut paced = Paced { body, pace, since: Instant::now(), received: 0 };
+        let error = std::io::copy(&mut paced, &mut io::sink()).expect_err("it never ends");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(error.to_string().starts_with("only "), "{error}");
+    }
+
+    #[test]
+    fn digests_are_told_from_other_tags() {
+        let (long, short) = ("A1".repeat(32), "b2".repeat(20));
+        let cases = [
+            (long.clone(), Some(Digest::Sha256(long.to_ascii_lowercase()))),
+            (format!("\"{short}\""), Some(Digest::GitBlob(short.clone()))),
+            (format!("W/\"{short}\""), Some(Digest::GitBlob(short.clone()))),
+            ("\"5f3-61a\"".to_string(), None),
+            ("g".repeat(40), None),
+            (short[1..].to_string(), None),
+            (String::new(), None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(Digest::parse(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn a_download_that_falls_silent_is_given_up() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -314,7 +449,8 @@ mod tests {
             let _ = wait.recv();
         });
         let short = Duration::from_millis(200);
-        let patience = Patience { connect: short, silence: short };
+        let pace = Pace { window: Duration::from_secs(60), bytes: 1 };
+        let patience = Patience { connect: short, silence: short, pace };
         let hub = Hub::with_patience(&environment(&endpoint), patience).unwrap();
         let mut file = hub.open(&ModelId::parse("a/b").unwrap(), "main", "config.json").unwrap();
         let mut received = Vec::new();
