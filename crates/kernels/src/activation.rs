@@ -227,6 +227,7 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (n, whole) = (self.x.len(), self.x.len() / S::LANES * S::LANES);
+        assert_eq!(self.d.len(), n, "a gradient of another length");
         for i in (0..whole).step_by(S::LANES) {
             // SAFETY: i + LANES ≤ n, the length of both slices.
             unsafe {

@@ -17,6 +17,7 @@ use crate::parallel::{self, Shared, even_parts};
 use crate::precision::Precision;
 use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::sizes;
 
 /// The heads of one operand: token t of head h is `width` numbers at `t·stride + start + h·width`.
 #[derive(Clone, Copy)]
@@ -55,16 +56,17 @@ impl<'a> HeadsMut<'a> {
         starts: [usize; N],
     ) -> [HeadsMut<'a>; N] {
         let data = Shared::new(data);
-        assert!(starts.windows(2).all(|w| w[0] + span <= w[1]), "results that overlap");
-        assert!(starts.last().is_none_or(|last| last + span <= stride), "results beyond a token");
+        let end = |start: usize| sizes::sum([start, span]);
+        assert!(starts.windows(2).all(|w| end(w[0]) <= w[1]), "results that overlap");
+        assert!(starts.last().is_none_or(|last| end(*last) <= stride), "results beyond a token");
         starts.map(|start| HeadsMut { data, stride, start, span })
     }
 
     /// Where this head's numbers of the first of these tokens begin.
     fn start_of(&self, (tokens, first, width): (&Range<usize>, usize, usize)) -> usize {
-        assert!(first + width <= self.span, "a head beyond its result");
-        let start = tokens.start * self.stride + self.start + first;
-        let end = start + (tokens.len() - 1) * self.stride + width;
+        assert!(sizes::sum([first, width]) <= self.span, "a head beyond its result");
+        let start = sizes::sum([sizes::count([tokens.start, self.stride]), self.start, first]);
+        let end = sizes::sum([start, sizes::extent(tokens.len(), self.stride, width)]);
         assert!(end <= self.data.len(), "a result is smaller than its tokens");
         start
     }
@@ -167,7 +169,8 @@ impl Attention<'_> {
             packed_k.repack(self.head(from.keys, &keys, head).transposed());
             packed_v.repack(self.head(from.values, &keys, head));
             for block in even_parts(queries.len(), queries.len().div_ceil(QUERY_BLOCK)) {
-                let p = first(&mut scratch.scores, block.len() * keys.len());
+                let needed = sizes::count([block.len(), keys.len()]);
+                let p = first(&mut scratch.scores, needed);
                 multiply(q.rows(block.clone()), packed_k, p);
                 let mut inverse_sums = [0.0; QUERY_BLOCK];
                 for ((query, row), inverse) in
@@ -247,6 +250,24 @@ impl Attention<'_> {
         }
     }
 
+    /// Checks what tasks rely on to write different numbers, and returns the count of rows: offsets
+    /// that never fall, heads that lie side by side, and a bias that reaches as far as it says.
+    pub(crate) fn check(&self) -> usize {
+        let (queries, keys) = (self.query_offsets, self.key_offsets);
+        assert_eq!(keys.len(), queries.len(), "rows of queries and keys");
+        for offsets in [queries, keys] {
+            assert!(offsets.is_sorted(), "offsets that fall");
+        }
+        sizes::count([self.heads, self.width]);
+        if let Some(RelativeBias { table, reach }) = self.relative_bias {
+            let distances = sizes::sum([reach, reach]).checked_sub(1);
+            let distances = distances.expect("a relative bias that reaches one token");
+            let needed = sizes::count([self.heads, distances]);
+            assert!(needed <= table.len(), "a relative bias [{}, {distances}]", self.heads);
+        }
+        queries.len().saturating_sub(1)
+    }
+
     /// Calls `f` for every row and head with buffers of the calling thread.
     fn each_head(
         &self,
@@ -255,9 +276,8 @@ impl Attention<'_> {
         + Sync
         + Send,
     ) {
-        let rows = self.query_offsets.len().saturating_sub(1);
-        assert_eq!(self.key_offsets.len(), self.query_offsets.len(), "rows of queries and keys");
-        parallel::for_each(rows * self.heads, |task| {
+        let rows = self.check();
+        parallel::for_each(sizes::count([rows, self.heads]), |task| {
             let (row, head) = (task / self.heads, task % self.heads);
             let queries = self.query_offsets[row]..self.query_offsets[row + 1];
             let keys = self.key_offsets[row]..self.key_offsets[row + 1];
@@ -277,7 +297,8 @@ impl Attention<'_> {
 
     /// [tokens, width] of one head.
     fn head<'a>(&self, heads: Heads<'a>, tokens: &Range<usize>, head: usize) -> MatrixRef<'a> {
-        let first = tokens.start * heads.stride + heads.start + head * self.width;
+        let token = sizes::count([tokens.start, heads.stride]);
+        let first = sizes::sum([token, heads.start, head * self.width]);
         MatrixRef::new(&heads.data[first..], [tokens.len(), self.width], [heads.stride, 1])
     }
 
@@ -291,7 +312,7 @@ impl Attention<'_> {
         scores: &'s mut Vec<f32>,
     ) -> &'s mut [f32] {
         let keys = k.shape()[0];
-        let scores = first(scores, q.shape()[0] * keys);
+        let scores = first(scores, sizes::count([q.shape()[0], keys]));
         packed.repack(k.transposed());
         multiply(q, packed, scores);
         for (query, row) in scores.chunks_exact_mut(keys).enumerate() {
@@ -328,7 +349,7 @@ fn first(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
 /// to [rows, columns] ← left·right.
 fn multiply(left: MatrixRef<'_>, right: &PackedMatrix, to: &mut [f32]) {
     let [rows, columns] = [left.shape()[0], right.shape()[1]];
-    assert_eq!(to.len(), rows * columns);
+    assert_eq!(to.len(), sizes::count([rows, columns]));
     // SAFETY: `to` is a whole matrix that is borrowed alone.
     unsafe { Product::run_serial_to(left, right, to.as_mut_ptr(), columns) }
 }

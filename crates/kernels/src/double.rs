@@ -3,6 +3,7 @@
 use crate::isa::Isa;
 use crate::parallel::{self, Shared, even_parts};
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::sizes;
 
 /// left [rows, depth] · right [depth, columns], row after row: [rows, columns].
 ///
@@ -15,7 +16,7 @@ pub fn product(isa: Isa, left: &[f64], right: &[f64], columns: usize) -> Vec<f64
         right.len() == depth * columns && left.len() == rows * depth,
         "{rows}×{depth}×{columns}"
     );
-    let mut out = vec![0.0; rows * columns];
+    let mut out = vec![0.0; sizes::count([rows, columns])];
     let shared = Shared::new(&mut out);
     let parts: Vec<_> = even_parts(rows, rows.div_ceil(ROWS)).collect();
     parallel::for_each(parts.len(), |part| {

@@ -5,6 +5,7 @@ use crate::optimiser::Squares;
 use crate::parallel::{self, Shared};
 use crate::random::mix;
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::sizes;
 
 /// Calls `f` on matching chunks of `to` and the rest of the arguments' indices, over the pool.
 fn in_chunks(to: &mut [f32], f: impl Fn(&mut [f32], usize) + Sync + Send) {
@@ -43,6 +44,7 @@ impl Kernel for AddScaled<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        assert_eq!(self.to.len(), self.x.len(), "numbers that are added");
         let scale = s.splat(self.scale);
         for (to, x) in self.to.chunks_mut(S::LANES).zip(self.x.chunks(S::LANES)) {
             // SAFETY: both chunks hold n ≤ LANES numbers.
@@ -99,9 +101,9 @@ pub fn add_column_sums(x: &[f32], sums: &mut [f32]) {
 /// # Panics
 /// If a row does not exist or `out` has another length.
 pub fn gather_rows(x: &[f32], width: usize, rows: &[usize], out: &mut [f32]) {
-    assert_eq!(out.len(), rows.len() * width);
+    assert_eq!(out.len(), sizes::count([rows.len(), width]));
     for (row, out) in rows.iter().zip(out.chunks_exact_mut(width)) {
-        out.copy_from_slice(&x[row * width..(row + 1) * width]);
+        out.copy_from_slice(&x[sizes::row(*row, width)]);
     }
 }
 
@@ -110,9 +112,9 @@ pub fn gather_rows(x: &[f32], width: usize, rows: &[usize], out: &mut [f32]) {
 /// # Panics
 /// If a row does not exist or `x` has another length.
 pub fn scatter_add_rows(x: &[f32], width: usize, rows: &[usize], out: &mut [f32]) {
-    assert_eq!(x.len(), rows.len() * width);
+    assert_eq!(x.len(), sizes::count([rows.len(), width]));
     for (row, x) in rows.iter().zip(x.chunks_exact(width)) {
-        let out = &mut out[row * width..(row + 1) * width];
+        let out = &mut out[sizes::row(*row, width)];
         out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
     }
 }
@@ -166,7 +168,7 @@ pub fn scale_columns(x: &mut [f32], factors: &[f32]) {
 /// # Panics
 /// If x has another number of rows.
 pub fn scale_rows(x: &mut [f32], width: usize, factors: &[f32]) {
-    assert_eq!(x.len(), width * factors.len());
+    assert_eq!(x.len(), sizes::count([width, factors.len()]));
     for (row, factor) in x.chunks_exact_mut(width).zip(factors) {
         row.iter_mut().for_each(|x| *x *= factor);
     }
@@ -193,7 +195,7 @@ pub fn add_column_dots(a: &[f32], b: &[f32], sums: &mut [f32]) {
 /// # Panics
 /// If the lengths do not fit.
 pub fn row_dots(a: &[f32], b: &[f32], width: usize, out: &mut [f32]) {
-    assert!(width > 0 && a.len() == b.len() && a.len() == width * out.len());
+    assert!(width > 0 && a.len() == b.len() && a.len() == sizes::count([width, out.len()]));
     for ((a, b), out) in a.chunks_exact(width).zip(b.chunks_exact(width)).zip(out) {
         let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
         *out = products.sum::<f64>() as f32;
@@ -206,7 +208,7 @@ pub fn row_dots(a: &[f32], b: &[f32], width: usize, out: &mut [f32]) {
 /// If x is not so many rows of the vector's length.
 pub fn row_products(isa: Isa, x: &[f32], vector: &[f32], out: &mut [f32]) {
     let width = vector.len();
-    assert_eq!(x.len(), width * out.len());
+    assert_eq!(x.len(), sizes::count([width, out.len()]));
     let rows = parallel::rows_per_task(out.len(), width);
     let len = out.len();
     let out = Shared::new(out);
@@ -254,7 +256,7 @@ impl Kernel for RowProducts<'_> {
 /// If `to` is not so many rows of the vector's length.
 pub fn add_outer(isa: Isa, to: &mut [f32], factors: &[f32], vector: &[f32]) {
     let width = vector.len();
-    assert_eq!(to.len(), width * factors.len());
+    assert_eq!(to.len(), sizes::count([width, factors.len()]));
     let rows = parallel::rows_per_task(factors.len(), width);
     let to = Shared::new(to);
     parallel::for_each(factors.len().div_ceil(rows), |task| {
@@ -273,7 +275,7 @@ pub fn add_outer(isa: Isa, to: &mut [f32], factors: &[f32], vector: &[f32]) {
 /// If x has another number of rows.
 pub fn add_scaled_column_sums(isa: Isa, x: &[f32], factors: &[f32], sums: &mut [f32]) {
     let width = sums.len();
-    assert_eq!(x.len(), width * factors.len());
+    assert_eq!(x.len(), sizes::count([width, factors.len()]));
     const COLUMNS: usize = 128;
     let shared = Shared::new(sums);
     parallel::for_each(width.div_ceil(COLUMNS), |task| {
@@ -306,7 +308,8 @@ pub fn add_distance_from_identity(
     x: &[f32],
     n: usize,
 ) -> f64 {
-    assert!(to.len() == n * n && x.len() == n * n);
+    let numbers = sizes::count([n, n]);
+    assert!(to.len() == numbers && x.len() == numbers);
     let mut sums = vec![0.0; n];
     let (to, shared) = (Shared::new(to), Shared::new(&mut sums));
     let rows = parallel::rows_per_task(n, n);

@@ -30,6 +30,7 @@ pub mod peak;
 mod precision;
 pub mod random;
 mod simd;
+mod sizes;
 mod tiled_attention;
 
 pub use activation::Activation;

@@ -19,6 +19,7 @@ use crate::matrix::NumbersMut;
 use crate::matrix::format::{Format, TiledBf16};
 use crate::parallel::{self, Shared, even_parts};
 use crate::simd::{Kernel, NativeTiles, Simd, dispatch};
+use crate::sizes;
 
 /// The columns of the members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,13 +30,18 @@ pub struct Members {
 
 impl Members {
     /// Members of bottlenecks of these sizes, side by side.
-    pub fn of_sizes(sizes: impl IntoIterator<Item = usize>) -> Members {
+    ///
+    /// # Panics
+    /// If their columns are more than `usize` counts.
+    pub fn of_sizes(bottlenecks: impl IntoIterator<Item = usize>) -> Members {
         let mut bounds = vec![0];
         let mut end = 0;
-        for size in sizes {
-            end += size;
+        for size in bottlenecks {
+            end = sizes::sum([end, size]);
             bounds.push(end);
         }
+        // One column more for each member's bias must be countable too.
+        sizes::sum([end, bounds.len()]);
         Members { bounds }
     }
 
@@ -70,7 +76,7 @@ pub struct Strided<'a> {
 
 impl<'a> Strided<'a> {
     fn row(self, row: usize, width: usize) -> &'a [f32] {
-        &self.data[row * self.stride..][..width]
+        &self.data[sizes::count([row, self.stride])..][..width]
     }
 }
 
@@ -158,10 +164,7 @@ impl Attend<'_> {
             mixed,
             rows: 0..0,
         };
-        in_parts(isa, rows, 2 * self.members.outer(), mixed, |rows| AttendRows {
-            rows,
-            ..task.clone()
-        });
+        in_parts(isa, rows, self.members, mixed, |rows| AttendRows { rows, ..task.clone() });
     }
 }
 
@@ -183,10 +186,7 @@ impl AttendBackward<'_> {
             mixed,
             rows: 0..0,
         };
-        in_parts(isa, rows, 2 * self.members.outer(), mixed, |rows| BackwardRows {
-            rows,
-            ..task.clone()
-        });
+        in_parts(isa, rows, self.members, mixed, |rows| BackwardRows { rows, ..task.clone() });
     }
 }
 
@@ -209,10 +209,7 @@ impl BottleneckGradient<'_> {
             out,
             rows: 0..0,
         };
-        in_parts(isa, rows, 2 * self.members.outer(), out, |rows| GradientRows {
-            rows,
-            ..task.clone()
-        });
+        in_parts(isa, rows, self.members, out, |rows| GradientRows { rows, ..task.clone() });
     }
 }
 
@@ -220,10 +217,11 @@ impl BottleneckGradient<'_> {
 fn in_parts<K: Kernel<Output = ()>>(
     isa: Isa,
     rows: usize,
-    width: usize,
+    members: &Members,
     out: RowsOut,
     of: impl Fn(Range<usize>) -> K + Sync + Send,
 ) {
+    let width = members.outer().saturating_mul(2);
     let tasks = rows.div_ceil(parallel::rows_per_task(rows, width));
     let parts: Vec<_> = even_parts(rows, tasks).collect();
     let native = NativeTiles::of(isa).filter(|_| matches!(out, RowsOut::Rounded { .. }));
@@ -252,7 +250,7 @@ impl RowsOut {
     fn new(out: NumbersMut<'_>, rows: usize, width: usize) -> RowsOut {
         match out {
             NumbersMut::Full(data) => {
-                assert_eq!(data.len(), rows * width, "[{rows}, {width}]");
+                assert_eq!(data.len(), sizes::count([rows, width]), "[{rows}, {width}]");
                 RowsOut::Full { start: data.as_mut_ptr(), width }
             }
             NumbersMut::Rounded(out) => {

@@ -5,6 +5,7 @@
 use crate::isa::Isa;
 use crate::parallel::{self, Shared, rows_per_task};
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::sizes;
 
 /// The parameters of a layer norm over rows of `weight.len()` numbers.
 #[derive(Clone, Copy)]
@@ -15,6 +16,14 @@ pub struct LayerNorm<'a> {
     pub bias: &'a [f32],
     /// What is added to the variance.
     pub epsilon: f32,
+}
+
+impl LayerNorm<'_> {
+    /// Checks that this is a norm of rows of `width` numbers.
+    pub(crate) fn check(&self, width: usize) {
+        let LayerNorm { weight, bias, .. } = self;
+        assert!(weight.len() == width && bias.len() == width, "a norm of rows of {width} numbers");
+    }
 }
 
 /// What the backward pass of a layer norm needs of the forward pass.
@@ -38,7 +47,7 @@ pub fn add_layer_norm(
     keep: Option<Normalised<'_>>,
 ) {
     let width = norm.weight.len();
-    assert_eq!(norm.bias.len(), width);
+    norm.check(width);
     assert!(width > 0 && x.len().is_multiple_of(width) && out.len() == x.len());
     assert!(residual.is_none_or(|r| r.len() == x.len()));
     let rows = x.len() / width;
@@ -70,9 +79,12 @@ pub(crate) fn add_layer_norm_serial(
     out: &mut [f32],
     keep: Option<Normalised<'_>>,
 ) {
-    assert!(x.len() == out.len() && residual.is_none_or(|r| r.len() == x.len()));
+    let width = norm.weight.len();
+    norm.check(width);
+    assert!(width > 0 && x.len().is_multiple_of(width) && out.len() == x.len());
+    assert!(residual.is_none_or(|r| r.len() == x.len()));
     let keep = keep.map(|keep| {
-        assert_eq!(keep.rows.len(), x.len());
+        assert!(keep.rows.len() == x.len() && keep.inverse_deviations.len() == x.len() / width);
         (keep.rows, keep.inverse_deviations)
     });
     dispatch(isa, Forward { norm, x, residual, out, keep });
@@ -150,7 +162,7 @@ impl Kernel for Forward<'_> {
 /// If the lengths do not fit.
 pub fn layer_norm_again(isa: Isa, norm: LayerNorm<'_>, normalised: &[f32], out: &mut [f32]) {
     let width = norm.weight.len();
-    assert_eq!(norm.bias.len(), width);
+    norm.check(width);
     assert!(width > 0 && out.len().is_multiple_of(width) && normalised.len() == out.len());
     let rows = out.len() / width;
     let out = Shared::new(out);
@@ -170,6 +182,7 @@ pub(crate) fn layer_norm_again_serial(
     normalised: &[f32],
     out: &mut [f32],
 ) {
+    norm.check(norm.weight.len());
     assert_eq!(normalised.len(), out.len());
     dispatch(isa, Again { norm, normalised, out });
 }
@@ -257,7 +270,8 @@ pub fn layer_norm_backward(
 ) {
     let width = weight.len();
     let rows = inverse_deviations.len();
-    assert!(normalised.len() == rows * width && d.len() == rows * width);
+    let numbers = sizes::count([rows, width]);
+    assert!(normalised.len() == numbers && d.len() == numbers);
     let d = Shared::new(d);
     let step = rows_per_task(rows, width);
     parallel::for_each(rows.div_ceil(step), |task| {
@@ -278,7 +292,7 @@ pub(crate) fn layer_norm_backward_serial(
     inverse_deviations: &[f32],
     d: &mut [f32],
 ) {
-    let numbers = inverse_deviations.len() * weight.len();
+    let numbers = sizes::count([inverse_deviations.len(), weight.len()]);
     assert!(normalised.len() == numbers && d.len() == numbers);
     dispatch(isa, Backward { weight, normalised, inverse_deviations, d });
 }

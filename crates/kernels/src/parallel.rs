@@ -7,7 +7,17 @@ use rayon::prelude::*;
 
 /// 0..n in `parts` consecutive ranges whose sizes differ by at most one.
 pub fn even_parts(n: usize, parts: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    (0..parts).map(move |i| n * i / parts..n * (i + 1) / parts)
+    (0..parts).map(move |i| even_part(n, parts, i))
+}
+
+/// Part `i` of the `parts` of [`even_parts`].
+#[inline]
+pub(crate) fn even_part(n: usize, parts: usize, i: usize) -> Range<usize> {
+    let start = |i: usize| match n.checked_mul(i) {
+        Some(product) => product / parts,
+        None => (n as u128 * i as u128 / parts as u128) as usize,
+    };
+    start(i)..start(i + 1)
 }
 
 /// The threads of the pool that the caller runs in.
@@ -115,5 +125,25 @@ impl<'a, T> Shared<'a, T> {
 
     pub(crate) fn len(self) -> usize {
         self.len
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn even_parts_cover_everything_once_whatever_the_size() {
+        for n in [0, 1, 7, 1000, usize::MAX / 2, usize::MAX] {
+            for parts in [1, 2, 3, 7, 100] {
+                let mut end = 0;
+                for part in even_parts(n, parts) {
+                    assert_eq!(part.start, end, "{n} in {parts}");
+                    assert!(part.end - part.start <= n.div_ceil(parts), "{n} in {parts}");
+                    end = part.end;
+                }
+                assert_eq!(end, n, "{n} in {parts}");
+            }
+        }
     }
 }

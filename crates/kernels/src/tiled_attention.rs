@@ -16,7 +16,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use operands::{
-    Context, PAIR, Qkv, Rows, by_token, by_width, cut, multiply, odd_stride, turn, vector,
+    PAIR, Rows, Source, Target, by_token, by_width, cut, multiply, odd_stride, turn, vector,
 };
 
 use crate::arch::tiles;
@@ -27,6 +27,7 @@ use crate::matrix::packed::CacheLine;
 use crate::matrix::{Bf16Rows, Bf16RowsMut};
 use crate::parallel;
 use crate::simd::{Kernel, NativeTiles, Simd};
+use crate::sizes;
 
 thread_local! {
     static ARENA: RefCell<Vec<CacheLine>> = const { RefCell::new(Vec::new()) };
@@ -44,8 +45,8 @@ impl Attention<'_> {
     /// # Panics
     /// If the shapes do not fit, or [`Attention::fits_tiles`] does not hold.
     pub fn forward_in_tiles(&self, isa: Isa, qkv: Bf16Rows<'_>, out: Bf16RowsMut<'_>) {
-        let tiles = self.check(isa, qkv.shape(), [out.layout.rows, out.layout.columns]);
-        let (qkv, out) = (Qkv::reading(qkv), Qkv::writing(out));
+        let tiles = self.check_tiles(isa, qkv.shape(), [out.layout.rows, out.layout.columns]);
+        let (qkv, out) = (Source::of(qkv), Target::of(out));
         self.each(|row, head| {
             ARENA.with_borrow_mut(|arena| {
                 let head = Head::new(self, row, head);
@@ -66,10 +67,10 @@ impl Attention<'_> {
         d: Bf16Rows<'_>,
         gradient: Bf16RowsMut<'_>,
     ) {
-        let tiles = self.check(isa, qkv.shape(), d.shape());
+        let tiles = self.check_tiles(isa, qkv.shape(), d.shape());
         assert_eq!(qkv.layout, gradient.layout, "the gradient's shape");
-        let [qkv, d] = [qkv, d].map(Qkv::reading);
-        let gradient = Qkv::writing(gradient);
+        let [qkv, d] = [qkv, d].map(Source::of);
+        let gradient = Target::of(gradient);
         self.each(|row, head| {
             ARENA.with_borrow_mut(|arena| {
                 let head = Head::new(self, row, head);
@@ -78,17 +79,16 @@ impl Attention<'_> {
         });
     }
 
-    fn check(&self, isa: Isa, qkv: [usize; 2], context: [usize; 2]) -> NativeTiles {
+    fn check_tiles(&self, isa: Isa, qkv: [usize; 2], context: [usize; 2]) -> NativeTiles {
         assert!(self.fits_tiles(isa), "attention that does not fit tiles");
+        self.check();
         let (queries, keys) = (self.query_offsets, self.key_offsets);
-        assert_eq!(queries.len(), keys.len(), "rows of queries and keys");
         for (q, k) in queries.windows(2).zip(keys.windows(2)) {
-            assert!(q[0] <= q[1] && k[0] <= k[1], "offsets that fall");
             assert!(q[1] - q[0] <= k[1] - k[0], "more queries than tokens");
         }
-        let width = self.heads * self.width;
+        let width = sizes::count([self.heads, self.width]);
         let last = |offsets: &[usize]| offsets.last().copied().unwrap_or(0);
-        assert_eq!(qkv[1], 3 * width, "Q, K and V of a token");
+        assert_eq!(qkv[1], sizes::count([3, width]), "Q, K and V of a token");
         assert_eq!(context[1], width, "the result of a token");
         assert!(last(keys) <= qkv[0] && last(queries) <= context[0], "tokens beyond the data");
         NativeTiles::of(isa).expect("tiles")
@@ -96,7 +96,7 @@ impl Attention<'_> {
 
     fn each(&self, f: impl Fn(usize, usize) + Sync + Send) {
         let rows = self.query_offsets.len().saturating_sub(1);
-        parallel::for_each(rows * self.heads, |task| {
+        parallel::for_each(sizes::count([rows, self.heads]), |task| {
             let (row, head) = (task / self.heads, task % self.heads);
             if self.query_offsets[row] < self.query_offsets[row + 1] {
                 f(row, head);
@@ -232,7 +232,7 @@ unsafe fn store_rows<S: Simd>(
     s: S,
     sums: *mut u32,
     by: &[f32],
-    to: Qkv,
+    to: Target,
     first: usize,
     column: usize,
     width: usize,
@@ -250,8 +250,8 @@ unsafe fn store_rows<S: Simd>(
 
 struct Forward<'a> {
     head: Head<'a>,
-    qkv: Qkv,
-    out: Context,
+    qkv: Source,
+    out: Target,
     arena: &'a mut Vec<CacheLine>,
 }
 
@@ -264,7 +264,7 @@ impl Kernel for Forward<'_> {
         let stride = odd_stride(keys / 2);
         let [k, v, scores, p, sums] = cut(
             arena,
-            [keys * width / 2, keys * width / 2, PAIR * keys, PAIR * stride, PAIR * width],
+            [[keys, width / 2], [keys, width / 2], [PAIR, keys], [PAIR, stride], [PAIR, width]],
         );
         let [of_q, of_k, of_v] = head.columns;
         // SAFETY: the shapes have been checked, the pieces are as large as what they hold, and this
@@ -296,9 +296,9 @@ impl Kernel for Forward<'_> {
 
 struct Backward<'a> {
     head: Head<'a>,
-    qkv: Qkv,
-    d: Context,
-    gradient: Qkv,
+    qkv: Source,
+    d: Source,
+    gradient: Target,
     arena: &'a mut Vec<CacheLine>,
 }
 
@@ -310,21 +310,21 @@ impl Kernel for Backward<'_> {
         let (keys, queries, width) = (head.padded_keys(), head.padded_queries(), head.width);
         let (stride, turned_stride) = (odd_stride(keys / 2), odd_stride(queries / 2));
         let [of_q, of_k, of_v] = head.columns;
-        let panels = keys * width / 2;
+        let panels = [keys, width / 2];
         let pieces = cut(
             arena,
             [
                 panels,
                 panels,
                 panels,
-                queries * width / 2,
-                PAIR * keys,
-                PAIR * keys,
-                PAIR * stride,
-                PAIR / 2 * keys,
-                keys * turned_stride,
-                keys * turned_stride,
-                PAIR * width,
+                [queries, width / 2],
+                [PAIR, keys],
+                [PAIR, keys],
+                [PAIR, stride],
+                [PAIR / 2, keys],
+                [keys, turned_stride],
+                [keys, turned_stride],
+                [PAIR, width],
             ],
         );
         let [k_wide, v_wide, k_deep, deep, scores, d_scores, left, pairs, p_turned, d_turned, sums] =

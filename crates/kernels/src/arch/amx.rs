@@ -10,17 +10,25 @@
               whose caller has proved it; pointers are vouched for by the functions' contracts"
 )]
 
+#[cfg(emulated_tiles)]
+mod emulated;
+
+#[cfg(not(emulated_tiles))]
 use std::arch::asm;
 use std::arch::x86_64::*;
 
 use super::avx512;
+#[cfg(not(emulated_tiles))]
 use crate::simd::Kernel;
+#[cfg(emulated_tiles)]
+pub(crate) use emulated::{advance, begin, is_usable, multiply_loop, run, store};
 
 /// Rows of a tile, and columns of a tile of sums.
 pub(crate) const SIDE: usize = 16;
 
 /// Whether the CPU has tiles of bf16 and of 8-bit integers, and the system lets this process use
 /// them, for which it is asked here.
+#[cfg(not(emulated_tiles))]
 pub(crate) fn is_usable() -> bool {
     const TILE: u32 = 1 << 24;
     const BF16: u32 = 1 << 22;
@@ -30,6 +38,7 @@ pub(crate) fn is_usable() -> bool {
 }
 
 /// Asks the system for the tiles' state; saying yes a second time costs nothing.
+#[cfg(not(emulated_tiles))]
 fn ask() -> bool {
     const ARCH_REQ_XCOMP_PERM: libc::c_long = 0x1023;
     const XFEATURE_XTILEDATA: libc::c_long = 18;
@@ -38,6 +47,7 @@ fn ask() -> bool {
 }
 
 /// The shape of all tiles.
+#[cfg(not(emulated_tiles))]
 #[repr(C, align(64))]
 struct Shape {
     palette: u8,
@@ -47,6 +57,7 @@ struct Shape {
     rows: [u8; 16],
 }
 
+#[cfg(not(emulated_tiles))]
 static WHOLE: Shape = Shape {
     palette: 1,
     start_row: 0,
@@ -56,8 +67,10 @@ static WHOLE: Shape = Shape {
 };
 
 /// Gives the tiles back, so that the system need not keep their 8 KiB when it changes threads.
+#[cfg(not(emulated_tiles))]
 struct Shaped;
 
+#[cfg(not(emulated_tiles))]
 impl Drop for Shaped {
     fn drop(&mut self) {
         unsafe { asm!("tilerelease", options(nostack, nomem)) };
@@ -66,6 +79,7 @@ impl Drop for Shaped {
 
 /// # Safety
 /// [`is_usable`] must have been true, and the CPU must have AVX-512F, BW, VL, VNNI and BF16.
+#[cfg(not(emulated_tiles))]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,avx512bf16,avx2,fma")]
 pub(crate) unsafe fn run<K: Kernel>(kernel: K) -> K::Output {
     unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const WHOLE, options(nostack, readonly)) };
@@ -94,6 +108,7 @@ pub(crate) struct Operands {
 
 /// Steps of the depth for 1 or 2 tiles of rows × 1 or 2 tiles of columns. Tiles 0 to 3 are sums, 4
 /// and 5 of the left rows, 6 and 7 of the columns.
+#[cfg(not(emulated_tiles))]
 macro_rules! steps {
     ($dot:literal, $o:ident, $steps:ident, 2, 2) => {
         asm!(
@@ -201,6 +216,7 @@ pub(crate) unsafe fn multiply(
 ///
 /// # Safety
 /// To be called inside of [`run`].
+#[cfg(not(emulated_tiles))]
 #[inline(always)]
 pub(crate) unsafe fn begin() {
     unsafe {
@@ -218,6 +234,7 @@ pub(crate) unsafe fn begin() {
 /// # Safety
 /// To be called inside of [`run`]. 16·rows rows of 16·`steps` words must be readable at `o.left` and
 /// as many words of 16·columns columns at `o.right`; `steps` > 0.
+#[cfg(not(emulated_tiles))]
 #[inline(always)]
 pub(crate) unsafe fn advance(words: Words, shape: [usize; 2], o: &mut Operands, steps: usize) {
     debug_assert!(steps > 0 && matches!(shape, [1 | 2, 1 | 2]));
@@ -240,6 +257,7 @@ pub(crate) unsafe fn advance(words: Words, shape: [usize; 2], o: &mut Operands, 
 ///
 /// # Safety
 /// To be called inside of [`run`]; 16·rows rows of 16·columns words must be writable.
+#[cfg(not(emulated_tiles))]
 #[inline(always)]
 pub(crate) unsafe fn store([rows, columns]: [usize; 2], sums: *mut u32) {
     let stride = 64 * columns;
@@ -325,12 +343,15 @@ pub(crate) unsafe fn pair(low: *const u16, high: *const u16, to: *mut u32) {
 
 /// Numbers of no pattern for four tiles: on zeros tiles take less power, and clocks run higher, than
 /// on anything that a model holds.
+#[cfg(not(emulated_tiles))]
 static VARIED: Varied = Varied(varied());
 
+#[cfg(not(emulated_tiles))]
 #[repr(C, align(64))]
 struct Varied([u32; 4 * SIDE * SIDE]);
 
 /// Of each word both halves are a bf16 between 1/2 and 2, of either sign, and all bytes vary.
+#[cfg(not(emulated_tiles))]
 const fn varied() -> [u32; 4 * SIDE * SIDE] {
     let mut words = [0; 4 * SIDE * SIDE];
     let mut state = 1u64;
@@ -348,6 +369,7 @@ const fn varied() -> [u32; 4 * SIDE * SIDE] {
 ///
 /// # Safety
 /// To be called inside of [`run`]; `iterations` > 0.
+#[cfg(not(emulated_tiles))]
 #[inline(always)]
 pub(crate) unsafe fn multiply_loop(words: Words, iterations: usize) -> usize {
     macro_rules! rounds {

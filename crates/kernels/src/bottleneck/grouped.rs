@@ -7,6 +7,7 @@ use crate::activation::Activation;
 use crate::elementwise::{self, Dropout};
 use crate::matrix::PackedMatrix;
 use crate::parallel::{self, Shared, even_parts};
+use crate::sizes;
 
 /// What becomes of consecutive rows x [rows, d]: s·up(f(down(a))) + p + q, or x itself.
 pub struct BottleneckRows<'a> {
@@ -63,7 +64,10 @@ pub fn grouped_bottlenecks(
         end = group.rows.end;
         group.check(x.len(), width);
     }
-    assert_eq!(end * width, x.len(), "the rows of all groups");
+    assert_eq!(sizes::count([end, width]), x.len(), "the rows of all groups");
+    if x.is_empty() {
+        return;
+    }
     let most = (end / (4 * parallel::threads())).clamp(FEWEST_ROWS, MOST_ROWS);
     let blocks: Vec<(&BottleneckRows<'_>, Range<usize>)> = groups
         .iter()
@@ -84,7 +88,8 @@ pub fn grouped_bottlenecks(
 
 impl BottleneckRows<'_> {
     fn check(&self, numbers: usize, width: usize) {
-        assert!(self.rows.start <= self.rows.end && self.rows.end * width <= numbers);
+        let end = sizes::count([self.rows.end, width]);
+        assert!(self.rows.start <= self.rows.end && end <= numbers, "a group's rows");
         if let Some(RowsBottleneck { input, down, down_bias, up, up_bias, added, .. }) =
             &self.bottleneck
         {

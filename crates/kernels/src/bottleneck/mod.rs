@@ -13,6 +13,7 @@ use crate::isa::Isa;
 use crate::matrix::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
 use crate::norm::{self, LayerNorm, Normalised};
 use crate::parallel::{self, Shared};
+use crate::sizes;
 
 pub use grouped::{BottleneckRows, RowsBottleneck, grouped_bottlenecks};
 
@@ -147,7 +148,7 @@ const BLOCK_BYTES: usize = 192 << 10;
 /// Blocks of rows [_, width] that the pool's threads share evenly.
 fn blocks(rows: usize, width: usize) -> impl Fn(usize) -> Range<usize> + Sync {
     let count = block_count(rows, width);
-    move |block| rows * block / count..rows * (block + 1) / count
+    move |block| parallel::even_part(rows, count, block)
 }
 
 fn block_count(rows: usize, width: usize) -> usize {
@@ -181,7 +182,7 @@ struct SharedNormalised<'a> {
 impl<'a> SharedNormalised<'a> {
     fn new(keep: Normalised<'a>, rows: usize, width: usize) -> SharedNormalised<'a> {
         SharedNormalised {
-            rows: Shared::of_length(keep.rows, rows * width),
+            rows: Shared::of_length(keep.rows, sizes::count([rows, width])),
             inverse_deviations: Shared::of_length(keep.inverse_deviations, rows),
         }
     }
@@ -217,6 +218,7 @@ impl Forward<'_> {
         assert_eq!(projections.up.shape(), [m, d], "the projections of a bottleneck");
         assert!(d > 0 && self.out.len().is_multiple_of(d), "rows of a bottleneck");
         let rows = self.out.len() / d;
+        let thin = sizes::count([rows, m]);
         let check = |x: &[f32]| assert_eq!(x.len(), rows * d, "an operand of a bottleneck");
         let shared = |keep| SharedNormalised::new(keep, rows, d);
         let input = match self.input {
@@ -225,6 +227,7 @@ impl Forward<'_> {
                 SharedInput::Given(a)
             }
             Input::NormedSum { norm, x, r, keep } => {
+                norm.check(d);
                 check(x);
                 check(r);
                 SharedInput::NormedSum(norm, x, r, keep.map(shared))
@@ -236,11 +239,12 @@ impl Forward<'_> {
             }
         }
         let end = self.end.map(|EndNorm { norm, r, keep }| {
+            norm.check(d);
             check(r);
             (norm, r, keep.map(shared))
         });
         let kept = self.keep.map(|Kept { hidden, activated }| {
-            (Shared::of_length(hidden, rows * m), Shared::of_length(activated, rows * m))
+            (Shared::of_length(hidden, thin), Shared::of_length(activated, thin))
         });
         let addends = self.addends;
         let out = Shared::new(self.out);
@@ -311,7 +315,10 @@ impl Projections<'_> {
             Some((hidden, activated)) => {
                 (Epilogue::ActivationKeeping(self.activation, hidden), activated)
             }
-            None => (Epilogue::Activation(self.activation), room(middle, rows * m)),
+            None => {
+                let middle = room(middle, sizes::count([rows, m]));
+                (Epilogue::Activation(self.activation), middle)
+            }
         };
         Product {
             left: MatrixRef::row_major(a, [rows, d]),
@@ -347,7 +354,8 @@ impl Projections<'_> {
 
 impl NormTape<'_> {
     fn check(&self, rows: usize, d: usize) {
-        assert_eq!(self.normalised.len(), rows * d, "normalised rows");
+        self.norm.check(d);
+        assert_eq!(self.normalised.len(), sizes::count([rows, d]), "normalised rows");
         assert_eq!(self.inverse_deviations.len(), rows, "inverse deviations");
     }
 
@@ -378,12 +386,13 @@ impl Backward<'_> {
         assert_eq!(projections.up.shape(), [d, m], "the projections of a bottleneck");
         assert!(d > 0 && self.d.len().is_multiple_of(d), "rows of a bottleneck");
         let rows = self.d.len() / d;
-        assert_eq!(hidden.len(), rows * m, "kept numbers");
+        let thin = sizes::count([rows, m]);
+        assert_eq!(hidden.len(), thin, "kept numbers");
         let (end, front) = (self.end, self.front);
         end.iter().chain(&front).for_each(|tape| tape.check(rows, d));
         assert_eq!(front.is_some(), self.input.is_some(), "room for what is made again");
         let shared = |x| Shared::of_length(x, rows * d);
-        let d_hidden = Shared::of_length(self.d_hidden, rows * m);
+        let d_hidden = Shared::of_length(self.d_hidden, thin);
         let d_sum = shared(self.d);
         let (d_y, input) = (self.d_y.map(shared), self.input.map(shared));
         let below = self.below.map(|below| (shared(below.d), below.sum_at_input, below.sum_at_end));

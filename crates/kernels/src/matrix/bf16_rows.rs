@@ -6,6 +6,7 @@ use super::packed::CacheLine;
 use crate::isa::Isa;
 use crate::precision::bf16_bits;
 use crate::simd::{Kernel, Simd, dispatch};
+use crate::sizes;
 
 /// Numbers in a cache line.
 const IN_A_LINE: usize = 32;
@@ -29,13 +30,13 @@ impl Bf16Layout {
         self.columns.div_ceil(IN_A_LINE) | 1
     }
 
-    fn lines(self) -> usize {
-        (self.rows + 15) * self.lines_in_a_row()
-    }
-
     /// Numbers of 32 bits whose memory holds such a matrix, wherever it begins.
+    ///
+    /// # Panics
+    /// If that is more than `usize` holds.
     pub fn room(self) -> usize {
-        (self.lines() + 1) * 16
+        let lines = sizes::count([sizes::sum([self.rows, 15]), self.lines_in_a_row()]);
+        sizes::count([sizes::sum([lines, 1]), 16])
     }
 }
 

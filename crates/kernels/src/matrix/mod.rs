@@ -37,6 +37,8 @@ pub use product::{Epilogue, Output, Product};
 pub use slab::PackedSlab;
 pub use tiled::{Left, Numbers, NumbersMut, TiledEpilogue, TiledOutput, TiledProduct};
 
+use crate::sizes;
+
 /// A read-only view of a matrix [rows, columns] with arbitrary strides.
 #[derive(Clone, Copy)]
 pub struct MatrixRef<'a> {
@@ -58,7 +60,8 @@ impl<'a> MatrixRef<'a> {
         [row_stride, column_stride]: [usize; 2],
     ) -> Self {
         if rows > 0 && columns > 0 {
-            let last = (rows - 1) * row_stride + (columns - 1) * column_stride;
+            let row = sizes::count([rows - 1, row_stride]);
+            let last = sizes::sum([row, sizes::count([columns - 1, column_stride])]);
             assert!(last < data.len(), "a matrix [{rows}, {columns}] does not fit its data");
         }
         MatrixRef { data, rows, columns, row_stride, column_stride }
@@ -69,7 +72,7 @@ impl<'a> MatrixRef<'a> {
     /// # Panics
     /// If `data` does not hold rows × columns numbers.
     pub fn row_major(data: &'a [f32], [rows, columns]: [usize; 2]) -> Self {
-        assert_eq!(data.len(), rows * columns, "a matrix [{rows}, {columns}]");
+        assert_eq!(data.len(), sizes::count([rows, columns]), "a matrix [{rows}, {columns}]");
         MatrixRef { data, rows, columns, row_stride: columns, column_stride: 1 }
     }
 
@@ -90,7 +93,7 @@ impl<'a> MatrixRef<'a> {
     /// If there are not so many.
     pub fn rows(self, rows: std::ops::Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.rows, "rows beyond a matrix");
-        let start = (rows.start * self.row_stride).min(self.data.len());
+        let start = rows.start.saturating_mul(self.row_stride).min(self.data.len());
         MatrixRef { data: &self.data[start..], rows: rows.len(), ..self }
     }
 

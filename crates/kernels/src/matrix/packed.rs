@@ -9,6 +9,7 @@ use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
 use crate::precision::{Int8Scale, Precision};
 use crate::simd::{Kernel, NativeTiles, Simd, dispatch};
+use crate::sizes;
 
 /// A cache line, so that the vectors of panels and of copied rows never straddle two.
 #[derive(Clone, Copy)]
@@ -125,13 +126,16 @@ impl PackedMatrix {
 
     fn repack_as<F: Format>(&mut self, b: MatrixRef<'_>) {
         let lanes = lanes(self.isa);
-        (self.k, self.n) = (b.rows, b.columns);
-        let padded = padded_columns(self.n, lanes);
-        let words = depth_words::<F>(self.k);
+        // Empty until all is packed: what panics half way leaves a matrix that nothing is read of.
+        (self.k, self.n) = (0, 0);
+        // Every address in the packed form is less than this product, so that none can wrap.
+        let padded = sizes::count([b.columns.div_ceil(lanes), lanes]);
+        let words = depth_words::<F>(b.rows);
+        let packed = sizes::count([words, padded]);
         if self.precision == Precision::Int8 {
             self.measure_columns(b, padded);
         }
-        let length = (words * padded).div_ceil(16);
+        let length = packed.div_ceil(16);
         // A slab's lines stay as they are.
         let mut lines = match std::mem::replace(&mut self.lines, Lines::Own(Vec::new())) {
             Lines::Own(lines) => lines,
@@ -144,13 +148,22 @@ impl PackedMatrix {
         lines.resize(length, CacheLine::ZERO);
         let out = words_mut(&mut lines);
         let side_by_side = b.column_stride == 1 || b.row_stride == 1;
-        if let (Precision::Bf16, true, Some(tiles)) =
-            (self.precision, side_by_side, NativeTiles::of(self.isa))
-        {
-            tiled_packing::pack(tiles, b, words, out);
-            self.lines = Lines::Own(lines);
-            return;
+        match (self.precision, side_by_side, NativeTiles::of(self.isa)) {
+            (Precision::Bf16, true, Some(tiles)) => tiled_packing::pack(tiles, b, words, out),
+            _ => self.pack_panels::<F>(b, words, lanes, out),
         }
+        self.lines = Lines::Own(lines);
+        (self.k, self.n) = (b.rows, b.columns);
+    }
+
+    /// Packs `b` panel by panel to `out`, with the scales that have been measured.
+    fn pack_panels<F: Format>(
+        &mut self,
+        b: MatrixRef<'_>,
+        words: usize,
+        lanes: usize,
+        out: &mut [u32],
+    ) {
         let mut at = 0;
         for depth in depth_blocks::<F>(words) {
             for index in 0..panel_count(b.columns, lanes) {
@@ -171,7 +184,6 @@ impl PackedMatrix {
                 }
             }
         }
-        self.lines = Lines::Own(lines);
     }
 
     /// A matrix [k, n] of f32 whose packed form is a range of a slab's lines.

@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::{Epilogue, MatrixRef, Output, PackedMatrix, Product};
 use crate::activation::Activation;
 use crate::parallel::{self, Shared};
+use crate::sizes;
 
 /// out [m, n] = f(left [m, k] · first [k, w] + first_bias `[w]`) · second [w, n] + second_bias
 /// `[n]`, bit by bit what two [`Product`]s give.
@@ -53,20 +54,24 @@ impl ProductPair<'_> {
     pub fn run(self) {
         assert!(!self.first.is_tiled() && !self.second.is_tiled(), "a pair in tiles");
         let [m, n] = [self.left.shape()[0], self.second.shape()[1]];
-        assert_eq!(self.out.len(), m * n, "the result of a pair");
+        assert_eq!(self.out.len(), sizes::count([m, n]), "the result of a pair");
+        if self.out.is_empty() {
+            return;
+        }
         let wide = self.first.shape()[1];
         // A cache line more than the columns, so that rows do not fall into the same cache sets.
-        let stride = wide + 16;
+        let stride = sizes::sum([wide, 16]);
         let out = Shared::new(self.out);
         let threads = parallel::threads();
         let blocks = m.div_ceil(ROWS).max(BLOCKS_PER_THREAD * threads).next_multiple_of(threads);
         parallel::for_each(blocks, |block| {
-            let rows = m * block / blocks..m * (block + 1) / blocks;
+            let rows = parallel::even_part(m, blocks, block);
             // SAFETY: the blocks' rows do not overlap.
             let out = unsafe { out.part(rows.start * n..rows.end * n) };
             MIDDLE.with_borrow_mut(|middle| {
-                if middle.len() < rows.len() * stride {
-                    middle.resize(rows.len() * stride, 0.0);
+                let needed = sizes::count([rows.len(), stride]);
+                if middle.len() < needed {
+                    middle.resize(needed, 0.0);
                 }
                 Product {
                     left: self.left.rows(rows.clone()),

@@ -12,9 +12,10 @@ use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
 use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
-use crate::parallel::{self, Shared, even_parts};
+use crate::parallel::{self, Shared, even_part, even_parts};
 use crate::precision::Precision;
 use crate::simd::{Kernel, NativeBf16, Simd, dispatch, dispatch_i8};
+use crate::sizes;
 
 /// What is done to the sums z [m, n] of a product before they leave the cache.
 pub enum Epilogue<'a> {
@@ -149,14 +150,15 @@ impl<'a> Product<'a> {
             assert_eq!(bias.len(), n, "the bias of a product");
             assert!(!self.out.accumulate, "a bias on top of what is there");
         }
+        let numbers = sizes::count([m, n]);
         match &self.epilogue {
-            Epilogue::ActivationKeeping(_, x) => assert_eq!(x.len(), m * n, "kept sums"),
-            Epilogue::ActivationBackward(_, x) => assert_eq!(x.len(), m * n, "an input"),
+            Epilogue::ActivationKeeping(_, x) => assert_eq!(x.len(), numbers, "kept sums"),
+            Epilogue::ActivationBackward(_, x) => assert_eq!(x.len(), numbers, "an input"),
             Epilogue::None | Epilogue::Activation(_) => {}
         }
         if m > 0 && n > 0 {
             assert!(n <= self.out.row_stride, "rows of a result overlap");
-            let need = (m - 1) * self.out.row_stride + n;
+            let need = sizes::extent(m, self.out.row_stride, n);
             assert!(need <= self.out.data.len(), "a result [{m}, {n}] does not fit");
         }
         [m, n]
@@ -267,8 +269,10 @@ impl Plan {
 
     fn task(&self, index: usize) -> (Range<usize>, Range<usize>) {
         let (block, group) = (index / self.panel_groups, index % self.panel_groups);
-        let part = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
-        (part(self.m, self.row_blocks, block), part(self.panels, self.panel_groups, group))
+        (
+            even_part(self.m, self.row_blocks, block),
+            even_part(self.panels, self.panel_groups, group),
+        )
     }
 }
 
@@ -397,8 +401,12 @@ fn copy_left<S: Simd, F: Format>(
     words: Range<usize>,
     to: &mut LeftRows,
 ) {
-    let [row_stride, column_stride] = p.left_strides;
     let depth = (words.start * F::PER_WORD).min(p.k)..p.k.min(words.end * F::PER_WORD);
+    // A matrix without columns has no data to point into, whatever its strides.
+    let [row_stride, column_stride] = match depth.is_empty() {
+        true => [0, 1],
+        false => p.left_strides,
+    };
     // SAFETY: `MatrixRef::new` has verified that rows × depth lie within the left matrix.
     let from = unsafe { p.left.add(rows.start * row_stride + depth.start * column_stride) };
     let copied = &mut words_mut(&mut to.lines)[..rows.len() * left_stride::<F>()];
@@ -407,7 +415,7 @@ fn copy_left<S: Simd, F: Format>(
         for (r, (to, scale)) in rows.enumerate() {
             // SAFETY: as above.
             let row = unsafe { std::slice::from_raw_parts(from.add(r * row_stride), depth.len()) };
-            let ahead = row.as_ptr().wrapping_add(2 * row_stride);
+            let ahead = row.as_ptr().wrapping_add(row_stride.wrapping_mul(2));
             for line in (0..depth.len()).step_by(16) {
                 s.prefetch_far(ahead.wrapping_add(line));
             }

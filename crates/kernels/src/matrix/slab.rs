@@ -7,6 +7,7 @@ use super::{MatrixRef, PackedMatrix};
 use crate::isa::Isa;
 use crate::memory::prefer_huge_pages;
 use crate::precision::Precision;
+use crate::sizes;
 
 /// Matrices [k, n] of f32 in packed form, one after the other.
 pub struct PackedSlab {
@@ -23,7 +24,7 @@ impl PackedSlab {
     /// A slab without a matrix, with room for so many where the system gives it: what is never
     /// written takes no memory.
     pub fn with_capacity(isa: Isa, [k, n]: [usize; 2], matrices: usize) -> PackedSlab {
-        let zeros = vec![0.0; k * n];
+        let zeros = vec![0.0; sizes::count([k, n])];
         let packed = PackedMatrix::pack(isa, Precision::F32, MatrixRef::row_major(&zeros, [k, n]));
         let each = packed.lines().len();
         let mut lines = Vec::new();
@@ -55,7 +56,7 @@ impl PackedSlab {
     /// # Panics
     /// If there are not so many.
     pub fn matrix(&self, number: usize) -> PackedMatrix {
-        let range = number * self.each..(number + 1) * self.each;
+        let range = sizes::row(number, self.each);
         assert!(range.end <= self.lines.len(), "matrix {number} of a slab");
         PackedMatrix::shared(self.isa, self.shape, Arc::clone(&self.lines), range)
     }

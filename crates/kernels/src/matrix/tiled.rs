@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use finish::{Buffers, PAIR, Place, SharedEpilogue, Waiting};
+use finish::{Buffers, PAIR, SharedEpilogue, Target, Waiting};
 
 use super::bf16_rows::{Bf16Layout, Bf16Rows, Bf16RowsMut};
 use super::format::{Format, LeftScale, TiledBf16, TiledInt8};
@@ -21,9 +21,10 @@ use super::{MatrixRef, PackedMatrix, depth_blocks, depth_words};
 use crate::activation::Activation;
 use crate::arch::tiles;
 use crate::memory::prefer_huge_pages;
-use crate::parallel::{self, Shared, Tasks, even_parts};
+use crate::parallel::{self, Shared, Tasks, even_part, even_parts};
 use crate::precision::Precision;
 use crate::simd::{Kernel, NativeTiles, Simd};
+use crate::sizes;
 
 /// Numbers to be read: in f32, rows without gaps, or in bf16.
 #[derive(Clone, Copy)]
@@ -137,10 +138,11 @@ impl TiledProduct<'_> {
         if let Some(bias) = self.bias {
             assert_eq!(bias.len(), n, "the bias of a product");
         }
+        let numbers = sizes::count([m, n]);
         match &self.epilogue {
-            TiledEpilogue::Keeping(_, NumbersMut::Full(z)) => assert_eq!(z.len(), m * n),
+            TiledEpilogue::Keeping(_, NumbersMut::Full(z)) => assert_eq!(z.len(), numbers),
             TiledEpilogue::Keeping(_, NumbersMut::Rounded(z)) => check_rows(z.layout, m, n),
-            TiledEpilogue::Backward(_, Numbers::Full(x)) => assert_eq!(x.len(), m * n),
+            TiledEpilogue::Backward(_, Numbers::Full(x)) => assert_eq!(x.len(), numbers),
             TiledEpilogue::Backward(_, Numbers::Rounded(x)) => check_rows(x.layout, m, n),
             TiledEpilogue::None | TiledEpilogue::Activation(_) => {}
         }
@@ -148,7 +150,8 @@ impl TiledProduct<'_> {
             TiledOutput::Full { data, row_stride, accumulate } if m > 0 && n > 0 => {
                 assert!(!accumulate || self.bias.is_none(), "a bias on top of what is there");
                 assert!(n <= *row_stride, "rows of a result overlap");
-                assert!((m - 1) * row_stride + n <= data.len(), "[{m}, {n}] does not fit");
+                let need = sizes::extent(m, *row_stride, n);
+                assert!(need <= data.len(), "[{m}, {n}] does not fit");
             }
             TiledOutput::Full { .. } => {}
             TiledOutput::Rounded(out) => check_rows(out.layout, m, n),
@@ -175,13 +178,13 @@ impl TiledProduct<'_> {
             n,
             right: self.right,
             bias: self.bias.map(<[f32]>::as_ptr),
-            out: self.out.place(),
             accumulate: matches!(self.out, TiledOutput::Full { accumulate: true, .. }),
+            out: self.out.target(),
             epilogue: match self.epilogue {
                 TiledEpilogue::None => SharedEpilogue::None,
                 TiledEpilogue::Activation(f) => SharedEpilogue::Activation(f),
-                TiledEpilogue::Keeping(f, z) => SharedEpilogue::Keeping(f, z.place(n)),
-                TiledEpilogue::Backward(f, x) => SharedEpilogue::Backward(f, x.place(n)),
+                TiledEpilogue::Keeping(f, z) => SharedEpilogue::Keeping(f, z.target(n)),
+                TiledEpilogue::Backward(f, x) => SharedEpilogue::Backward(f, x.source(n)),
             },
             lent: PhantomData,
         };
@@ -196,11 +199,10 @@ impl TiledProduct<'_> {
         let wanted = if threads == 1 { 1 } else { (8 * threads).div_ceil(row_parts) };
         let panel_parts = wanted.clamp(1, panels);
         tasks.for_each(row_parts * panel_parts, |task| {
-            let part = |n: usize, parts: usize, i: usize| n * i / parts..n * (i + 1) / parts;
             // Whole tiles, but for the last.
-            let steps = part(m.div_ceil(tiles::SIDE), row_parts, task / panel_parts);
+            let steps = even_part(m.div_ceil(tiles::SIDE), row_parts, task / panel_parts);
             let rows = steps.start * tiles::SIDE..m.min(steps.end * tiles::SIDE);
-            let panels = part(panels, panel_parts, task % panel_parts);
+            let panels = even_part(panels, panel_parts, task % panel_parts);
             tiles.run(RunPart::<F> { product, rows, panels, format: PhantomData });
         });
         SCRATCH.set(scratch);
@@ -244,27 +246,23 @@ fn bring<F: Format>(
     tasks: Tasks,
 ) -> SharedLeft {
     let lines = words.div_ceil(16) | 1;
-    let needed = m.next_multiple_of(tiles::SIDE) * lines;
+    let needed = sizes::count([m.next_multiple_of(tiles::SIDE), lines]);
+    let scales_needed = sizes::count([m, blocks]);
     if scratch.lines.len() < needed {
         scratch.lines = Vec::with_capacity(needed);
         prefer_huge_pages(&mut scratch.lines);
         scratch.lines.resize(needed, CacheLine::ZERO);
     }
-    if scratch.scales.len() < m * blocks {
-        scratch.scales.resize(m * blocks, LeftScale::default());
+    if scratch.scales.len() < scales_needed {
+        scratch.scales.resize(scales_needed, LeftScale::default());
     }
-    let shared = SharedLeft {
-        words: scratch.lines.as_ptr().cast(),
-        stride: 16 * lines,
-        scales: scratch.scales.as_ptr(),
-    };
     let (to, scales) = (Shared::new(&mut scratch.lines), Shared::new(&mut scratch.scales));
     let parts = match tasks {
         Tasks::OverPool => m.div_ceil(parallel::rows_per_task(m, 2 * words)),
         Tasks::OnThisThread => 1,
     };
     tasks.for_each(parts, |part| {
-        let rows = m * part / parts..m * (part + 1) / parts;
+        let rows = even_part(m, parts, part);
         // SAFETY: each task has the lines and scales of its own rows.
         let (to, scales) = unsafe {
             let lines = to.part(rows.start * lines..rows.end * lines);
@@ -272,7 +270,12 @@ fn bring<F: Format>(
         };
         tiles.run(Bring::<F> { left, rows, to, words, scales, format: PhantomData });
     });
-    shared
+    // Pointers to read from, taken when the last task has written.
+    SharedLeft {
+        words: scratch.lines.as_ptr().cast(),
+        stride: 16 * lines,
+        scales: scratch.scales.as_ptr(),
+    }
 }
 
 struct Bring<'a, F> {
@@ -326,7 +329,7 @@ struct SharedProduct<'a> {
     n: usize,
     right: &'a PackedMatrix,
     bias: Option<*const f32>,
-    out: Place,
+    out: Target,
     accumulate: bool,
     epilogue: SharedEpilogue,
     lent: PhantomData<&'a mut [f32]>,

@@ -7,6 +7,7 @@ use crate::arch::tiles;
 use crate::isa::Isa;
 use crate::parallel::{self, Shared, even_parts};
 use crate::simd::{Kernel, NativeTiles, Simd};
+use crate::sizes;
 
 /// Numbers of a block along the depth.
 const DEEP: usize = 2 * tiles::SIDE;
@@ -24,7 +25,8 @@ impl Block {
 pub(super) fn pack(tiles: NativeTiles, b: MatrixRef<'_>, words: usize, to: &mut [u32]) {
     let blocks = words / tiles::SIDE;
     assert!(b.column_stride == 1 || b.row_stride == 1);
-    assert!(to.len() >= words * padded_columns(b.columns, tiles::SIDE) && 2 * words >= b.rows);
+    let packed = sizes::count([words, padded_columns(b.columns, tiles::SIDE)]);
+    assert!(to.len() >= packed && 2 * words >= b.rows);
     let to = Shared::new(to);
     // Along rows a task takes some of the depth, else some of the columns: what lies side by side.
     let by_depth = b.column_stride == 1;

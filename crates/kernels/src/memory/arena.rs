@@ -134,10 +134,18 @@ impl Block {
     }
 }
 
+/// `numbers` rounded up to whole cache lines.
+fn whole_lines(numbers: usize) -> usize {
+    numbers.checked_next_multiple_of(LINE).expect("a buffer that fits the address space")
+}
+
 impl Arena {
     /// A buffer of `len` numbers, whatever they were used for before.
+    ///
+    /// # Panics
+    /// If there cannot be so many.
     pub fn take(&self, len: usize) -> ArenaBuffer {
-        let room = len.next_multiple_of(LINE);
+        let room = whole_lines(len);
         let mut state = self.state();
         let found = state.blocks.iter_mut().find_map(|block| {
             let start = (room > 0).then(|| block.take(room)).flatten()?;
@@ -160,8 +168,11 @@ impl Arena {
 
     /// Makes room for `numbers` in one block, if they are not there, in place of every block that is
     /// not in use.
+    ///
+    /// # Panics
+    /// If there cannot be so many.
     pub fn reserve(&self, numbers: usize) {
-        let numbers = numbers.next_multiple_of(LINE);
+        let numbers = whole_lines(numbers);
         let mut state = self.state();
         let enough = state.blocks.first().is_some_and(|block| block.memory.len >= numbers);
         let first = state.blocks.first().map(|block| block.number);

@@ -4,35 +4,51 @@ use crate::arch::tiles;
 use crate::matrix::packed::{CacheLine, words_mut};
 use crate::matrix::{Bf16Rows, Bf16RowsMut};
 use crate::simd::Simd;
+use crate::sizes;
 
 /// Queries whose scores are computed at once, columns of a panel, and numbers of a step of the
 /// depth.
 pub(super) const PAIR: usize = 2 * tiles::SIDE;
 
-/// Q, K, V and their gradients, tokens of `stride` halves: Q|K|V of all heads.
+/// Tokens that are read, `stride` halves apart: Q|K|V of all heads, or the gradient at the result.
 #[derive(Clone, Copy)]
-pub(super) struct Qkv {
+pub(super) struct Source {
+    start: *const u16,
+    stride: usize,
+}
+
+/// Tokens that are written, `stride` halves apart: the result, or the gradient at Q|K|V.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
     start: *mut u16,
     stride: usize,
 }
 
-/// The attention's result or the gradient there, tokens of `stride` halves.
-pub(super) type Context = Qkv;
-
-// SAFETY: plain numbers, of which tasks touch their own row's and head's.
-unsafe impl Send for Qkv {}
+// SAFETY: plain numbers that nobody writes meanwhile.
+unsafe impl Send for Source {}
 // SAFETY: as above.
-unsafe impl Sync for Qkv {}
+unsafe impl Sync for Source {}
+// SAFETY: plain numbers, of which tasks touch their own row's and head's.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
 
-impl Qkv {
-    pub(super) fn reading(rows: Bf16Rows<'_>) -> Qkv {
+impl Source {
+    pub(super) fn of(rows: Bf16Rows<'_>) -> Source {
         let stride = 2 * tiles::SIDE * rows.layout.lines_in_a_row();
-        Qkv { start: rows.start.cast_mut().cast(), stride }
+        Source { start: rows.start.cast(), stride }
     }
 
-    pub(super) fn writing(rows: Bf16RowsMut<'_>) -> Qkv {
+    /// Where a head's numbers of a token begin.
+    pub(super) fn at(self, token: usize, column: usize) -> *const u16 {
+        self.start.wrapping_add(token * self.stride + column)
+    }
+}
+
+impl Target {
+    pub(super) fn of(rows: Bf16RowsMut<'_>) -> Target {
         let stride = 2 * tiles::SIDE * rows.layout.lines_in_a_row();
-        Qkv { start: rows.start.cast(), stride }
+        Target { start: rows.start.cast(), stride }
     }
 
     /// Where a head's numbers of a token begin.
@@ -41,10 +57,14 @@ impl Qkv {
     }
 }
 
-/// Cuts pieces of so many words from an arena that grows as needed; a piece begins at a cache line.
-pub(super) fn cut<const N: usize>(arena: &mut Vec<CacheLine>, words: [usize; N]) -> [*mut u32; N] {
-    let lines = words.map(|words| words.div_ceil(16));
-    let all = lines.iter().sum();
+/// Cuts pieces of so many words, rows × words in each, from an arena that grows as needed; a piece
+/// begins at a cache line.
+pub(super) fn cut<const N: usize>(
+    arena: &mut Vec<CacheLine>,
+    shapes: [[usize; 2]; N],
+) -> [*mut u32; N] {
+    let lines = shapes.map(|shape| sizes::count(shape).div_ceil(16));
+    let all = sizes::sum(lines);
     if arena.len() < all {
         arena.resize(all, CacheLine::ZERO);
     }
@@ -69,7 +89,7 @@ pub(super) fn odd_stride(words: usize) -> usize {
 /// Inside of `NativeTiles::run`; the tokens and 32·width/2 words for each panel must be there.
 #[inline(always)]
 pub(super) unsafe fn by_width(
-    of: Qkv,
+    of: Source,
     first: usize,
     count: usize,
     column: usize,
@@ -102,7 +122,7 @@ pub(super) unsafe fn by_width(
 /// As for [`by_width`], with as many words as padded tokens/2 · width.
 #[inline(always)]
 pub(super) unsafe fn by_token(
-    of: Qkv,
+    of: Source,
     first: usize,
     count: usize,
     column: usize,
@@ -117,7 +137,7 @@ pub(super) unsafe fn by_token(
             let panel = to.add(at / PAIR * PAIR * depth + at % PAIR);
             for pair in 0..depth {
                 let row = |token: usize| {
-                    let there = of.at(first + token, column + at).cast_const();
+                    let there = of.at(first + token, column + at);
                     if token < count { there } else { zeros.as_ptr() }
                 };
                 tiles::pair(row(2 * pair), row(2 * pair + 1), panel.add(pair * PAIR));
@@ -134,8 +154,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn of(qkv: Qkv, token: usize, column: usize) -> Rows {
-        Rows { start: qkv.at(token, column).cast(), stride: qkv.stride / 2 }
+    pub(super) fn of(tokens: Source, token: usize, column: usize) -> Rows {
+        Rows { start: tokens.at(token, column).cast(), stride: tokens.stride / 2 }
     }
 }
 

@@ -10,50 +10,57 @@ use crate::matrix::packed::padded_columns;
 use crate::matrix::tile;
 use crate::simd::Simd;
 
-/// A matrix in memory: rows of f32 or of bf16, `stride` numbers apart.
+/// A matrix that is read: rows of f32 or of bf16, `stride` numbers apart.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum Source {
+    Full(*const f32, usize),
+    Rounded(*const u16, usize),
+}
+
+/// A matrix that is written: rows of f32 or of bf16, `stride` numbers apart. Its pointer comes from a
+/// mutable borrow, which lasts as long as the product.
+#[derive(Clone, Copy)]
+pub(super) enum Target {
     Full(*mut f32, usize),
     Rounded(*mut u16, usize),
 }
 
 impl TiledOutput<'_> {
-    pub(super) fn place(&self) -> Place {
+    pub(super) fn target(self) -> Target {
         match self {
             TiledOutput::Full { data, row_stride, .. } => {
-                Place::Full(data.as_ptr().cast_mut(), *row_stride)
+                Target::Full(data.as_mut_ptr(), row_stride)
             }
             TiledOutput::Rounded(rows) => {
-                Place::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
+                Target::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
             }
         }
     }
 }
 
 impl NumbersMut<'_> {
-    pub(super) fn place(self, n: usize) -> Place {
+    pub(super) fn target(self, n: usize) -> Target {
         match self {
-            NumbersMut::Full(data) => Place::Full(data.as_mut_ptr(), n),
+            NumbersMut::Full(data) => Target::Full(data.as_mut_ptr(), n),
             NumbersMut::Rounded(rows) => {
-                Place::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
+                Target::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
             }
         }
     }
 }
 
 impl Numbers<'_> {
-    pub(super) fn place(self, n: usize) -> Place {
+    pub(super) fn source(self, n: usize) -> Source {
         match self {
-            Numbers::Full(data) => Place::Full(data.as_ptr().cast_mut(), n),
+            Numbers::Full(data) => Source::Full(data.as_ptr(), n),
             Numbers::Rounded(rows) => {
-                let start = rows.start.cast_mut().cast();
-                Place::Rounded(start, 32 * rows.layout.lines_in_a_row())
+                Source::Rounded(rows.start.cast(), 32 * rows.layout.lines_in_a_row())
             }
         }
     }
 }
 
-impl Place {
+impl Source {
     /// `count` ≤ LANES numbers from (row, column) on; further lanes are of no meaning.
     ///
     /// # Safety
@@ -63,27 +70,45 @@ impl Place {
         // SAFETY: the caller's contract; rows of bf16 are whole cache lines.
         unsafe {
             match self {
-                Place::Full(start, stride) => {
+                Source::Full(start, stride) => {
                     let from = start.add(row * stride + column);
                     if count == S::LANES { s.load(from) } else { s.load_part(from, count) }
                 }
-                Place::Rounded(start, stride) => s.load_bf16(start.add(row * stride + column)),
+                Source::Rounded(start, stride) => s.load_bf16(start.add(row * stride + column)),
             }
         }
     }
+}
 
+impl Target {
+    /// Reads what is there, as [`Source::load`] does.
+    ///
     /// # Safety
-    /// As for [`Place::load`], and nothing else may touch them.
+    /// As for [`Source::load`].
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, s: S, row: usize, column: usize, count: usize) -> S::F32 {
+        let source = match self {
+            Target::Full(start, stride) => Source::Full(start, stride),
+            Target::Rounded(start, stride) => Source::Rounded(start, stride),
+        };
+        // SAFETY: the caller's contract.
+        unsafe { source.load(s, row, column, count) }
+    }
+
+    /// Writes `count` ≤ LANES numbers from (row, column) on.
+    ///
+    /// # Safety
+    /// They must lie within the matrix, and nothing else may touch them.
     #[inline(always)]
     unsafe fn store<S: Simd>(self, s: S, row: usize, column: usize, x: S::F32, count: usize) {
         // SAFETY: the caller's contract; rows of bf16 are whole cache lines.
         unsafe {
             match self {
-                Place::Full(start, stride) => {
+                Target::Full(start, stride) => {
                     let to = start.add(row * stride + column);
                     if count == S::LANES { s.store(to, x) } else { s.store_part(to, x, count) }
                 }
-                Place::Rounded(start, stride) => {
+                Target::Rounded(start, stride) => {
                     let to = start.add(row * stride + column);
                     if count == S::LANES {
                         s.store_bf16(to, x);
@@ -103,8 +128,8 @@ impl Place {
 pub(super) enum SharedEpilogue {
     None,
     Activation(Activation),
-    Keeping(Activation, Place),
-    Backward(Activation, Place),
+    Keeping(Activation, Target),
+    Backward(Activation, Source),
 }
 
 /// Rows and columns of a pair of tiles.
@@ -154,12 +179,12 @@ impl Waiting {
         }
         for row in self.rows(part) {
             match p.out {
-                Place::Full(start, stride) => {
+                Target::Full(start, stride) => {
                     let to = start.wrapping_add(row * stride + self.first_column);
                     s.prefetch_to_write(to);
                     s.prefetch_to_write(to.wrapping_add(S::LANES));
                 }
-                Place::Rounded(start, stride) => {
+                Target::Rounded(start, stride) => {
                     let to = start.wrapping_add(row * stride + self.first_column);
                     s.prefetch_to_write(to.cast());
                 }
@@ -324,7 +349,7 @@ impl Waiting {
                 _ => None,
             };
             for place in [Some(p.out), kept].into_iter().flatten() {
-                if let Place::Rounded(..) = place {
+                if let Target::Rounded(..) = place {
                     let column = self.first_column + S::LANES;
                     for row in rows.clone() {
                         // SAFETY: the second half of a line that begins at the panel.
@@ -362,12 +387,12 @@ impl Waiting {
                     let sum = self.number::<S, F>(s, p, buffers, [row, v], scales[v]);
                     let column = self.first_column + v * S::LANES;
                     match p.out {
-                        Place::Full(start, stride) => {
+                        Target::Full(start, stride) => {
                             let to = start.add(row * stride + column);
                             let start = if p.accumulate { s.load(to) } else { starts[v] };
                             s.store(to, gelu_if::<S, GELU>(s, s.add(sum, start)));
                         }
-                        Place::Rounded(start, stride) => {
+                        Target::Rounded(start, stride) => {
                             let y = gelu_if::<S, GELU>(s, s.add(sum, starts[v]));
                             s.store_bf16(start.add(row * stride + column), y);
                         }
