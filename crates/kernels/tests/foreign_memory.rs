@@ -13,8 +13,8 @@ use adaptkit_kernels::bottleneck::{
 };
 use adaptkit_kernels::elementwise::{self, Dropout};
 use adaptkit_kernels::matrix::{
-    Bf16Layout, Bf16Rows, Bf16RowsMut, Epilogue, MatrixRef, NumbersMut, Output, PackedMatrix,
-    PackedSlab, Product, ProductPair,
+    Bf16Layout, Bf16Rows, Bf16RowsMut, Epilogue, Left, MatrixRef, NumbersMut, Output, PackedMatrix,
+    PackedSlab, Product, ProductPair, TiledEpilogue, TiledOutput, TiledProduct,
 };
 use adaptkit_kernels::memory::Arena;
 use adaptkit_kernels::mixture::{Attend, Members, Strided};
@@ -282,6 +282,58 @@ fn attention() {
             HeadsMut::split(&mut [0.0; 16], 8, 4, [0, 5]);
         }),
     ]);
+}
+
+#[test]
+fn products_and_attention_in_tiles() {
+    let tiled: Vec<Isa> = Isa::available().into_iter().filter(|isa| isa.has_tiles()).collect();
+    if tiled.is_empty() {
+        println!("skipped: this CPU has no matrix tiles (--cfg emulated_tiles stands in for them)");
+    }
+    let eight = [1.0f32; 8];
+    for isa in tiled {
+        let right = |n| {
+            let numbers = vec![1.0; n];
+            PackedMatrix::pack(isa, Precision::Bf16, MatrixRef::row_major(&numbers, [1, n]))
+        };
+        let run = |left: MatrixRef<'_>, n: usize, data: &mut [f32], row_stride: usize| {
+            let out = TiledOutput::Full { data, row_stride, accumulate: false };
+            let (left, right, epilogue) = (Left::Full(left), &right(n), TiledEpilogue::None);
+            TiledProduct { left, right, bias: None, epilogue, out }.run();
+        };
+        let memory = vec![0.0; 4096];
+        let attend = |heads: usize, queries: &[usize], columns: usize| {
+            let attention = Attention {
+                heads,
+                width: 32,
+                query_offsets: queries,
+                key_offsets: queries,
+                relative_bias: None,
+                dropout: Dropout::NONE,
+            };
+            let (mut out, rows) = (vec![0.0; 4096], 6);
+            attention.forward_in_tiles(
+                isa,
+                Bf16Rows::new(&memory, Bf16Layout { rows, columns: 3 * columns }),
+                Bf16RowsMut::new(&mut out, Bf16Layout { rows, columns }),
+            );
+        };
+        attend(1, &[0, 2, 6], 32);
+        all_panic(&[
+            ("a row that repeats too often", TOO_LARGE, &|| {
+                run(MatrixRef::new(&eight, [HALF, 1], [0, 1]), 2, &mut [], 2);
+            }),
+            ("a result's stride that wraps", TOO_LARGE, &|| {
+                run(MatrixRef::row_major(&eight[..4], [4, 1]), 1, &mut [0.0; 8], THIRD);
+            }),
+            ("a result that is too small", "does not fit", &|| {
+                run(MatrixRef::row_major(&eight[..4], [4, 1]), 2, &mut [0.0; 7], 2);
+            }),
+            ("heads whose columns wrap to none", TOO_LARGE, &|| attend(1 << 59, &[0, 6], 0)),
+            ("offsets that fall", "offsets that fall", &|| attend(1, &[0, 4, 2, 6], 32)),
+            ("tokens beyond the data", "tokens beyond", &|| attend(1, &[0, 7], 32)),
+        ]);
+    }
 }
 
 #[test]
