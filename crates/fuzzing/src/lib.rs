@@ -14,6 +14,7 @@ mod adapters;
 mod models;
 mod pulled;
 mod rows;
+mod runs;
 
 pub use adapters::{
     adapter_config, adapter_setup, composition, fusion_config, head_config, provenance,
@@ -25,6 +26,7 @@ pub use models::{
 };
 pub use pulled::{hub_index, hub_listing, pull_record, wheel};
 pub use rows::{delimited, glue, json_lines, label_names, text_stream};
+pub use runs::{checkpoint, prefix_cache};
 
 use std::fmt::Display;
 use std::path::Path;
@@ -35,9 +37,10 @@ use tempfile::TempDir;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 26] = [
     ("adapter_config", adapter_config),
     ("adapter_setup", adapter_setup),
+    ("checkpoint", checkpoint),
     ("composition", composition),
     ("config", config),
     ("delimited", delimited),
@@ -49,6 +52,7 @@ pub const TARGETS: [Target; 24] = [
     ("json_lines", json_lines),
     ("label_names", label_names),
     ("pickle", pickle),
+    ("prefix_cache", prefix_cache),
     ("provenance", provenance),
     ("pull_record", pull_record),
     ("safetensors", safetensors),
