@@ -194,9 +194,10 @@ impl Provenance {
             (false, true) => None,
             _ => Some(&found.fingerprint),
         };
-        if at_hand.is_some_and(|at_hand| *at_hand != base.fingerprint) {
-            let shown = |base: &BaseReference| format!("{} ({})", base.fingerprint, base.name);
-            return wrong("fingerprint", shown(base), shown(found));
+        if let Some(at_hand) = at_hand.filter(|at_hand| **at_hand != base.fingerprint) {
+            let shown =
+                |fingerprint: &str, base: &BaseReference| format!("{fingerprint} ({})", base.name);
+            return wrong("fingerprint", shown(&base.fingerprint, base), shown(at_hand, found));
         }
         match (&base.tokenizer, &found.tokenizer) {
             (Some(one), Some(other)) if one.behaviour != other.behaviour => {
