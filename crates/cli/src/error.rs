@@ -154,6 +154,9 @@ impl CliError {
                 "--drop-ragged leaves such rows out and counts them; is --delimiter right?"
                     .to_owned()
             }
+            CliError::Training(TrainingError::NotDecodable { .. }) => {
+                "--encoding names it: latin-1, windows-1252, utf-16le, shift_jis, …".to_owned()
+            }
             CliError::Training(TrainingError::UnclosedQuote { .. }) => {
                 "--quoting none reads quotes as text, --quoting backslash takes \\\" for a quote"
                     .to_owned()

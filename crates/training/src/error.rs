@@ -222,7 +222,7 @@ pub enum TrainingError {
     /// The bytes are not text in the encoding that was asked for.
     #[error(
         "{place}: not {encoding} at byte {byte_offset} of the text; \
-         give its encoding, for example --encoding latin-1"
+         give its encoding, which may be latin-1"
     )]
     NotDecodable {
         /// Where the text stops making sense.

@@ -74,7 +74,8 @@ fn tables() {
                 home.remove("rows.csv");
                 fs::create_dir(home.path("rows.csv")).unwrap();
             },
-            "error: rows.csv is a folder; name its files, for example rows.csv/*.tsv",
+            "error: rows.csv is a folder without a folder or a .txt file for each of two labels or \
+             more; name its files, for example rows.csv/*.tsv",
         ),
         train(
             "a loop of links",
@@ -93,8 +94,8 @@ fn tables() {
             "no such column",
             |home| home.write("rows.csv", "body,label\na,b\n"),
             "error: rows.csv: no column \"text\"; its columns are \"body\", \"label\"\n\
-             hint: --text-column, --text-pair-column and --label-column name the columns, and \
-             --input-format says how the file is cut into them",
+             hint: --text-column, --text-pair-column and --label-column name the columns; \
+             --input-format, --delimiter and --quoting say how the file is cut into them",
         ),
         train(
             "a column twice",
@@ -109,18 +110,21 @@ fn tables() {
         train(
             "a field too few",
             |home| home.write("rows.csv", "text,label\na,x\nb\n"),
-            "error: rows.csv, line 3: 1 columns where the file has 2; complete the row or remove it",
+            "error: rows.csv, line 3: 1 columns where the file has 2; complete the row or remove it\n\
+             hint: --drop-ragged leaves such rows out and counts them; is --delimiter right?",
         ),
         train(
             "a field too many",
             |home| home.write("rows.csv", "text,label\n\"a\nb\",x\nb,y,z\n"),
-            "error: rows.csv, line 4: 3 columns where the file has 2; complete the row or remove it",
+            "error: rows.csv, line 4: 3 columns where the file has 2; complete the row or remove it\n\
+             hint: --drop-ragged leaves such rows out and counts them; is --delimiter right?",
         ),
         train(
             "a quote left open",
             |home| home.write("rows.csv", "text,label\na,x\n\"b,y\n"),
             "error: rows.csv, line 3: the record that begins here opens a quote that is never \
-             closed; close it, or double a quote that belongs to the text",
+             closed; close it, or double a quote that belongs to the text\n\
+             hint: --quoting none reads quotes as text, --quoting backslash takes \\\" for a quote",
         ),
         train(
             "one label",
@@ -148,21 +152,23 @@ fn tables() {
         train(
             "not UTF-8",
             |home| home.write("rows.csv", b"text,label\na,x\ncaf\xe9,y\n"),
-            "error: rows.csv, line 3: not UTF-8 at byte 18 of the text; give its encoding, for \
-             example --encoding latin-1",
+            "error: rows.csv, line 3: not UTF-8 at byte 18 of the text; give its encoding, which \
+             may be latin-1\n\
+             hint: --encoding names it: latin-1, windows-1252, utf-16le, shift_jis, …",
         ),
         train(
             "UTF-16 without a mark",
             |home| home.write("rows.csv", b"t\0e\0x\0t\0,\0l\0\n\0"),
             "error: rows.csv: no column \"text\"; its columns are \
              \"t\\u{0}e\\u{0}x\\u{0}t\\u{0}\", \"\\u{0}l\\u{0}\"\n\
-             hint: --text-column, --text-pair-column and --label-column name the columns, and \
-             --input-format says how the file is cut into them",
+             hint: --text-column, --text-pair-column and --label-column name the columns; \
+             --input-format, --delimiter and --quoting say how the file is cut into them",
         ),
         tsv(
             "a field too few, with tabs",
             |home| home.write("rows.tsv", "text\tlabel\na\tx\nb\n"),
-            "error: rows.tsv, line 3: 1 columns where the file has 2; complete the row or remove it",
+            "error: rows.tsv, line 3: 1 columns where the file has 2; complete the row or remove it\n\
+             hint: --drop-ragged leaves such rows out and counts them; is --delimiter right?",
         ),
         tsv(
             "a name that moves the cursor",
@@ -170,8 +176,8 @@ fn tables() {
                 home.write("rows.tsv", "te\u{1b}[2Jxt\tlabel\na\tx\n");
             },
             "error: rows.tsv: no column \"text\"; its columns are \"te\\u{1b}[2Jxt\", \"label\"\n\
-             hint: --text-column, --text-pair-column and --label-column name the columns, and \
-             --input-format says how the file is cut into them",
+             hint: --text-column, --text-pair-column and --label-column name the columns; \
+             --input-format, --delimiter and --quoting say how the file is cut into them",
         ),
     ]);
 }
@@ -189,8 +195,8 @@ fn json_lines() {
         train(
             "no object",
             |home| home.write("rows.jsonl", "[1]\n"),
-            "error: rows.jsonl, line 1: not a JSON object on one line: invalid type: sequence, \
-             expected an object such as {\"text\": \"…\", \"label\": \"…\"} (column 0)",
+            "error: rows.jsonl, line 1: not a JSON object of a list: invalid type: integer `1`, \
+             expected an object such as {\"text\": \"…\", \"label\": \"…\"} (column 2)",
         ),
         train(
             "a bare NUL",
@@ -219,7 +225,7 @@ fn json_lines() {
             "a nested text",
             |home| home.write("rows.jsonl", "{\"text\": {\"a\": 1}, \"label\": 1}\n"),
             "error: rows.jsonl, line 1: column \"text\" holds a nested value; give text or a \
-             number",
+             number, or name a value inside it by its path, such as \"text.text\"",
         ),
         train(
             "a deep text",
@@ -287,7 +293,8 @@ fn rows_to_evaluate_and_to_label() {
             |home| {
                 home.write("in.csv", "text,label\na,x\nb\n");
             },
-            "error: in.csv, line 3: 1 columns where the file has 2; complete the row or remove it",
+            "error: in.csv, line 3: 1 columns where the file has 2; complete the row or remove it\n\
+             hint: --drop-ragged leaves such rows out and counts them; is --delimiter right?",
         ),
         label(
             "gzip cut off",

@@ -326,7 +326,7 @@ mod tests {
             assert!(error.contains(message), "{what}: {error}");
         }
         let hint = lines(b"\xff", "utf-8", 100).unwrap_err();
-        assert!(hint.ends_with("--encoding latin-1"), "{hint}");
+        assert!(hint.ends_with("which may be latin-1"), "{hint}");
     }
 
     #[test]
