@@ -12,12 +12,14 @@ mod contained;
 mod excerpt;
 mod fingerprint;
 mod from_files;
+mod pieces;
 mod sentence_piece;
 mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
+mod word_window;
 
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,7 @@ use crate::error::quoted;
 use crate::{EncoderConfig, EncoderError};
 use assembly::{Assembled, assemble};
 use contained::contained;
+use excerpt::{Excerpts, Tokens};
 use settings::TruncationSide;
 use template::{Piece, Template};
 
@@ -60,18 +63,11 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     template: Template,
     side: TruncationSide,
-    /// Whether the first tokens of a text can be found without the rest of it.
-    reads_excerpts: bool,
+    /// How the ends of long texts are found without the rest.
+    excerpts: Excerpts,
     vocab_size: usize,
     longest_row: usize,
     default_max_length: usize,
-}
-
-/// The first tokens of a text.
-struct Tokens {
-    ids: Vec<u32>,
-    /// Whether these are all of them.
-    all: bool,
 }
 
 impl Tokenizer {
@@ -121,7 +117,7 @@ impl Tokenizer {
             ));
         }
         Ok(Tokenizer {
-            reads_excerpts: excerpt::are_readable(&inner),
+            excerpts: Excerpts::new(&inner),
             path,
             inner,
             template,
@@ -190,14 +186,24 @@ impl Tokenizer {
             let truncated = tokens.ids.len() > room;
             return Ok(self.assembled(self.kept(&tokens.ids, room), None, truncated));
         };
-        let mut both = [self.tokens(row.text, room + 1)?, self.tokens(pair, room + 1)?];
-        let [first, second] = &both;
-        let undecided =
-            first.ids.len() > room && second.ids.len() > room && !room.is_multiple_of(2);
-        if undecided && !(first.all && second.all) {
-            // The longer of two long texts gets the odd token, so both must be known in full.
-            both = [self.tokens(row.text, usize::MAX)?, self.tokens(pair, usize::MAX)?];
-        }
+        // The longer of two long texts gets the odd token, so it must be known which that is.
+        let mut wanted = room + 1;
+        let both = loop {
+            let both = [self.tokens(row.text, wanted)?, self.tokens(pair, wanted)?];
+            let [first, second] = both.each_ref().map(|tokens| tokens.ids.len());
+            let undecided = !room.is_multiple_of(2)
+                && first.min(second) > room
+                && match both.each_ref().map(|tokens| tokens.all) {
+                    [true, true] => false,
+                    [true, false] => second <= first,
+                    [false, true] => first <= second,
+                    [false, false] => true,
+                };
+            if !undecided {
+                break both;
+            }
+            wanted = first.max(second).saturating_mul(4);
+        };
         let lengths = both.each_ref().map(|tokens| tokens.ids.len());
         let [first, second] = longest_first(lengths, room);
         let truncated = [first, second] != lengths;
@@ -205,23 +211,10 @@ impl Tokenizer {
         Ok(self.assembled(first, Some(second), truncated))
     }
 
-    /// The first tokens of a text, at least `wanted` of them if it has so many.
+    /// The tokens at the end of a text that is kept, at least `wanted` of them if it has so many.
     fn tokens(&self, text: &str, wanted: usize) -> Result<Tokens, String> {
-        if self.reads_excerpts && matches!(self.side, TruncationSide::Right) {
-            for excerpt in excerpt::growing(text, wanted) {
-                let ids = self.ids(excerpt)?;
-                if ids.len() >= wanted {
-                    return Ok(Tokens { ids, all: false });
-                }
-            }
-        }
-        Ok(Tokens { ids: self.ids(text)?, all: true })
-    }
-
-    fn ids(&self, text: &str) -> Result<Vec<u32>, String> {
-        let encoding = contained(|| self.inner.encode_fast(text, false))
-            .map_err(|e| format!("{} refused the text ({e})", self.path.display()))?;
-        Ok(encoding.get_ids().to_vec())
+        contained(|| self.excerpts.tokens(&self.inner, text, wanted, self.side))
+            .map_err(|e| format!("{} refused the text ({e})", self.path.display()))
     }
 
     /// The `count` tokens that are left after cutting.

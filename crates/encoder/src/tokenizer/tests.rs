@@ -9,6 +9,7 @@ use tokenizers::{EncodeInput, TruncationParams};
 
 use small_tokenizers::{all, bert, bert_template, unigram};
 
+use super::excerpt::Excerpts;
 use super::{TextRow, TokenisedRow, Tokenizer, longest_first};
 use crate::{EncoderConfig, EncoderError, Family};
 
@@ -136,7 +137,7 @@ fn rows_are_tokenised_cut_and_framed_as_the_crate_does() {
 fn long_texts_give_the_tokens_of_the_whole_text() {
     for (name, file) in all() {
         let tokenizer = read(&file, 2).unwrap();
-        assert!(tokenizer.reads_excerpts, "{name}");
+        assert!(!matches!(tokenizer.excerpts, Excerpts::Whole), "{name}");
         for (case, separators) in
             [&[" "][..], &[" ", "  ", "   "], &["\n", " \t ", ", "], &["", " "]]
                 .into_iter()
@@ -166,15 +167,15 @@ fn a_tokenizer_whose_words_may_cross_spaces_reads_whole_texts() {
     let joined = json!({
         "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false
     });
-    assert!(!with("pre_tokenizer", joined).reads_excerpts);
-    assert!(!with("pre_tokenizer", Value::Null).reads_excerpts);
+    assert!(matches!(with("pre_tokenizer", joined).excerpts, Excerpts::Whole));
+    assert!(matches!(with("pre_tokenizer", Value::Null).excerpts, Excerpts::Whole));
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": ""});
-    assert!(!with("normalizer", replace).reads_excerpts);
+    assert!(matches!(with("normalizer", replace).excerpts, Excerpts::Whole));
     let spaced = json!([{
         "id": 20, "content": "the cat", "single_word": false, "lstrip": false, "rstrip": false,
         "normalized": false, "special": false
     }]);
-    assert!(!with("added_tokens", spaced).reads_excerpts);
+    assert!(matches!(with("added_tokens", spaced).excerpts, Excerpts::Whole));
 }
 
 #[test]
