@@ -92,7 +92,8 @@ mod tests {
 
     #[test]
     fn sizes_that_would_wrap_panic() {
-        let cases: [(&str, fn() -> usize); 6] = [
+        type Case = (&'static str, fn() -> usize);
+        let cases: [Case; 6] = [
             ("a product of 2⁶⁴", || count([HALF, 2])),
             ("a product before a zero", || count([HALF, 2, 0])),
             ("rows far apart", || extent(4, usize::MAX / 3 + 1, 1)),
