@@ -169,6 +169,21 @@ impl CliError {
                  --labels that has the label"
                     .to_owned()
             }
+            CliError::Training(TrainingError::SeveralLabels { .. }) => {
+                "--multi-label trains on sets of labels".to_owned()
+            }
+            CliError::Training(TrainingError::LabelPlaces { .. }) => {
+                "--labels a,b,c gives them, or --labels 0,1".to_owned()
+            }
+            CliError::Training(TrainingError::LabelColumns { .. }) => {
+                "--label-columns names the columns, and --label-map gives them the labels' names"
+                    .to_owned()
+            }
+            CliError::Training(
+                TrainingError::NoLabelledRows { .. } | TrainingError::OneClass { .. },
+            ) => "a label that is blank or spelt like a missing value (nan, None, NA) counts as none, \
+                  unless --labels or --label-map names it"
+                .to_owned(),
             CliError::Training(TrainingError::TooFewRows { .. }) => {
                 "name the validation rows with --validation-file".to_owned()
             }
@@ -200,6 +215,7 @@ impl CliError {
                 | TrainingError::BadFraction { .. }
                 | TrainingError::BadSmoothing { .. }
                 | TrainingError::BadThreshold { .. }
+                | TrainingError::BadLabels { .. }
                 | TrainingError::LearningRateTooLow { .. }
                 | TrainingError::MetricOfUnknownLabel { .. }
                 | TrainingError::NeedsValidation { .. }

@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 use adaptkit::adapters::MeanAttention;
 use adaptkit::encoder::{Encoder, Tokenizer};
-use adaptkit::training::data::{AnswerSpace, Column, LabelledRows, read_examples};
+use adaptkit::training::TrainingError;
+use adaptkit::training::data::{AnswerSpace, LabelledRows, read_examples};
 use adaptkit::training::metrics::{Metric, MetricSet, Scoring};
 use adaptkit::training::run::{
     Dataset, Evaluation, attention_sums, evaluate, evaluate_lowest_dropped, evaluate_spans_dropped,
@@ -302,10 +303,17 @@ impl Flags {
             });
             return sets.collect();
         }
-        let columns = self.files.columns().with_label(Column::required(&self.labels.label_column));
+        let columns = self.labels.columns(&self.files, true);
         let inputs = rows::inputs(&self.validation_file)?;
         let (examples, mut report) = read_examples(&inputs, &columns, &self.files.options())?;
-        let reading = self.labels.reading(space.kind())?;
+        let reading = self.labels.reading(space.kind(), &self.files)?;
+        match reading.check_unwanted(&examples) {
+            // A file of another part may well be without it.
+            Err(error @ TrainingError::LabelNeverOccurs { .. }) => {
+                common.note(format_args!("note: {error}"));
+            }
+            checked => checked?,
+        }
         let rows = LabelledRows::new(examples, &reading, space, &mut report)?;
         rows::say(common, &report);
         let set = MetricSet::for_kind(space.kind());

@@ -222,11 +222,20 @@ fn survive_file_size_limits() {
     }
 }
 
-/// Lets flags take `-1`, so that what is said of it names the flag.
+/// What flags are for whose values are words of the user's files, by the names of their values.
+const WORDS: [&str; 5] = ["LABEL", "LABEL,…", "COLUMN", "COLUMN,…", "CHAR"];
+
+/// Lets flags take `-1`, so that what is said of it names the flag, and those for labels and columns
+/// anything that begins with a dash.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
-    let takes = |flag: clap::Arg| match flag.get_action().takes_values() {
-        true => flag.allow_negative_numbers(true),
-        false => flag,
+    let takes = |flag: clap::Arg| {
+        let names = flag.get_value_names().unwrap_or_default();
+        let is_word = names.iter().any(|name| WORDS.contains(&name.as_str()));
+        match (flag.get_action().takes_values(), is_word) {
+            (false, _) => flag,
+            (true, false) => flag.allow_negative_numbers(true),
+            (true, true) => flag.allow_hyphen_values(true),
+        }
     };
     command.mut_args(takes).mut_subcommands(with_negative_numbers)
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use adaptkit::encoder::{EncoderError, TextRow, TokenisedRow, Tokenizer, text_file};
 use adaptkit::training::data::{
-    AnswerKind, Column, Columns, Delimiter, Example, Input, LabelNames, LabelReading, LabelledRows,
-    Quoting, RaggedRows, ReadOptions, ReadReport, ReadingNote, RowFormat, TextEncoding,
+    AnswerKind, Column, Columns, Delimiter, Example, Input, LabelColumns, LabelNames, LabelReading,
+    LabelledRows, Quoting, RaggedRows, ReadOptions, ReadReport, ReadingNote, RowFormat,
+    TextEncoding,
 };
 use clap::Args;
 
@@ -71,11 +72,22 @@ const LARGEST_LABEL_MAP: u64 = 64 << 20;
 pub(crate) struct LabelFlags {
     /// The column of the label
     #[arg(long, value_name = "COLUMN", default_value = "label", help_heading = "Own files")]
-    pub(crate) label_column: String,
+    label_column: String,
+    /// In place of a label column, one for each label of a set: 1 or true where it applies, 0 or
+    /// false where not
+    #[arg(
+        long,
+        value_name = "COLUMN,…",
+        value_delimiter = ',',
+        conflicts_with_all = ["task", "label_column", "drop_label"],
+        help_heading = "Own files"
+    )]
+    label_columns: Option<Vec<String>>,
     /// What stands between the labels of a field where a row has a set of them
     #[arg(long, value_name = "CHAR", default_value_t = ',', help_heading = "Own files")]
     label_delimiter: char,
-    /// A JSON object with names for the files' labels: {"0": "ham", "1": "spam"}
+    /// A JSON object with names for the files' labels, {"0": "ham", "1": "spam"}, or with numbers for
+    /// those of a regression
     #[arg(long, value_name = "FILE", conflicts_with = "task", help_heading = "Own files")]
     label_map: Option<PathBuf>,
     /// Leave out, and count, the rows with this label; may be repeated
@@ -84,7 +96,28 @@ pub(crate) struct LabelFlags {
 }
 
 impl LabelFlags {
-    pub(crate) fn reading(&self, kind: AnswerKind) -> Result<LabelReading, CliError> {
+    /// Whether each label has a column, so that a row has a set of labels.
+    pub(crate) fn have_columns(&self) -> bool {
+        self.label_columns.is_some()
+    }
+
+    /// The columns of files whose rows have labels, or may have some.
+    pub(crate) fn columns(&self, files: &FileFlags, required: bool) -> Columns {
+        let column = |name: &String| Column { name: name.trim().to_owned(), optional: !required };
+        match &self.label_columns {
+            Some(names) => files.columns().with_labels(names.iter().map(column).collect()),
+            None => files
+                .columns()
+                .with_label(Column { name: self.label_column.clone(), optional: !required }),
+        }
+    }
+
+    /// How labels of a kind are read from such files.
+    pub(crate) fn reading(
+        &self,
+        kind: AnswerKind,
+        files: &FileFlags,
+    ) -> Result<LabelReading, CliError> {
         let names = match &self.label_map {
             None => None,
             Some(path) => {
@@ -98,7 +131,11 @@ impl LabelFlags {
             }
         };
         let delimiter = (kind == AnswerKind::LabelSet).then_some(self.label_delimiter);
-        Ok(LabelReading { kind, delimiter, names, unwanted: self.drop_label.clone() })
+        let columns = self.label_columns.as_ref().map(|names| LabelColumns {
+            names: names.iter().map(|name| name.trim().to_owned()).collect(),
+            named: !files.no_header,
+        });
+        Ok(LabelReading { kind, delimiter, names, unwanted: self.drop_label.clone(), columns })
     }
 }
 

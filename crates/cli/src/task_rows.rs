@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use adaptkit::training::data::{
-    AnswerKind, AnswerSpace, Column, Example, LabelMap, LabelledRows, ReadReport, Threshold,
+    AnswerKind, AnswerSpace, Example, LabelMap, LabelledRows, Parts, ReadReport, Threshold,
     Thresholds, read_examples,
 };
 use adaptkit::training::metrics::MetricSet;
@@ -47,9 +47,9 @@ pub(crate) struct RowFlags {
     #[command(flatten)]
     labels: LabelFlags,
     /// Labels are numbers to be predicted, not classes
-    #[arg(long, conflicts_with = "task", help_heading = "Own files")]
+    #[arg(long, conflicts_with_all = ["task", "label_columns"], help_heading = "Own files")]
     regression: bool,
-    /// A row has any number of labels: a field with --label-delimiter between them, or a JSON list
+    /// A row has any number of labels: a field with --label-delimiter between them, or a list
     #[arg(long, conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
     multi_label: bool,
     /// The probability above which a label of --multi-label applies, stored with the adapter; auto: the
@@ -62,10 +62,10 @@ pub(crate) struct RowFlags {
         help_heading = "Own files"
     )]
     threshold: ThresholdFlag,
-    /// The labels in the order of their numbers, another one being an error; by default those that
-    /// occur in the training file, sorted
-    #[arg(long = "labels", value_name = "LABEL,…", value_delimiter = ',', conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
-    label_list: Option<Vec<String>>,
+    /// The labels in the order of their numbers, or as a JSON list, another one being an error; by
+    /// default those that occur in the training file, sorted
+    #[arg(long = "labels", value_name = "LABEL,…", conflicts_with_all = ["task", "regression"], help_heading = "Own files")]
+    label_list: Option<String>,
     #[command(flatten)]
     files: FileFlags,
 }
@@ -152,6 +152,9 @@ impl RowFlags {
         if let Some(most) = self.max_eval_samples {
             rows.validation = rows.validation.map(|rows| rows.sample(most, seed));
         }
+        for sentence in Parts::new(&rows.train, rows.validation.as_ref(), &rows.space).sentences() {
+            common.note(sentence);
+        }
         Ok(rows)
     }
 
@@ -160,7 +163,7 @@ impl RowFlags {
         (held_out, seed): (f64, u64),
         common: &Common,
     ) -> Result<TaskRows, CliError> {
-        let kind = match (self.regression, self.multi_label) {
+        let kind = match (self.regression, self.multi_label || self.labels.have_columns()) {
             (true, _) => AnswerKind::Value,
             (false, true) => AnswerKind::LabelSet,
             (false, false) => AnswerKind::Class,
@@ -169,7 +172,7 @@ impl RowFlags {
             ThresholdFlag::At(probability) => Threshold::new(probability)?.into(),
             ThresholdFlag::Auto(_) => Thresholds::default(),
         };
-        let reading = self.labels.reading(kind)?;
+        let reading = self.labels.reading(kind, &self.files)?;
         let files = [
             ("train-file", &self.train_file),
             ("validation-file", &self.validation_file),
@@ -181,7 +184,7 @@ impl RowFlags {
             let message = format!("--{one} and --{other} cannot both be standard input");
             return Err(CliError::usage(message));
         }
-        let columns = self.files.columns().with_label(Column::required(&self.labels.label_column));
+        let columns = self.labels.columns(&self.files, true);
         let options = self.files.options();
         let read = |paths: &[PathBuf]| -> Result<(Vec<Example>, ReadReport), CliError> {
             Ok(read_examples(&rows::inputs(paths)?, &columns, &options)?)
@@ -199,14 +202,17 @@ impl RowFlags {
         reading.check_unwanted(examples.iter().chain(others))?;
         let space = match &self.label_list {
             None => reading.infer(&examples)?.with_thresholds(thresholds),
-            Some(names) if self.multi_label => {
-                AnswerSpace::LabelSets(LabelMap::new(names.clone())?, thresholds)
+            Some(list) if kind == AnswerKind::LabelSet => {
+                AnswerSpace::LabelSets(LabelMap::parse(list)?, thresholds)
             }
-            Some(names) => AnswerSpace::Classes(LabelMap::new(names.clone())?),
+            Some(list) => AnswerSpace::Classes(LabelMap::parse(list)?),
         };
         let mut left_out = [0; 2];
         let mut train = LabelledRows::new(examples, &reading, &space, &mut report)?;
         rows::say(common, &report);
+        if self.label_list.is_none() {
+            say_of_labels(&space, &report, common);
+        }
         left_out[0] = report.rows_left_out();
         let labelled = |(examples, mut report): (Vec<Example>, ReadReport)| {
             let rows = LabelledRows::new(examples, &reading, &space, &mut report)?;
@@ -229,6 +235,23 @@ impl RowFlags {
         };
         let metrics = MetricSet::for_kind(kind);
         Ok(TaskRows { name: None, train, validation, test, space, metrics, left_out })
+    }
+}
+
+/// Says what the labels that were found in a file may have been meant as.
+fn say_of_labels(space: &AnswerSpace, report: &ReadReport, common: &Common) {
+    if let Some(labels) = space.labels().filter(|labels| labels.are_decimals()) {
+        common.note(format_args!(
+            "note: the labels are decimal numbers, and each of the {} is learnt as a class of its \
+             own: --regression predicts numbers, --labels lists the classes if they are meant",
+            labels.len()
+        ));
+    }
+    if !report.missing_values.is_empty() {
+        common.note(
+            "note: a label that is spelt like a missing value is read as none; if it is a label, \
+             --labels with all labels, or --label-map, keeps it",
+        );
     }
 }
 

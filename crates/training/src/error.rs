@@ -378,10 +378,83 @@ pub enum TrainingError {
         known: NameList,
     },
     /// A row has a list of labels where one is needed.
-    #[error("{place}: a list of labels where one is needed; a multi-label task takes lists")]
+    #[error("{place}: {labels} labels where one is needed; a multi-label task takes several")]
     SeveralLabels {
         /// Where the row begins.
         place: Place,
+        /// How many it has.
+        labels: usize,
+    },
+    /// A label looks like a list and is none.
+    #[error("{place}: the label {} is no list: {reason}; write [\"a\", \"b\"]", quoted(field))]
+    BadLabelList {
+        /// Where the row begins.
+        place: Place,
+        /// What stands there.
+        field: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A list holds a label without a name.
+    #[error(
+        "{place}: an empty text in the list of labels; remove it, and write [] where none applies"
+    )]
+    EmptyLabel {
+        /// Where the row begins.
+        place: Place,
+    },
+    /// A row's list names a label twice, and is no set.
+    #[error("{place}: the list of labels names {} twice; name each once", quoted(label))]
+    LabelTwiceInRow {
+        /// Where the row begins.
+        place: Place,
+        /// The label.
+        label: String,
+    },
+    /// The labels of all rows are zeros and ones.
+    #[error(
+        "{place}: the labels are zeros and ones, {places} in this row: where these are one place for \
+         each label, give the labels in their order; where 0 and 1 are the labels, give both"
+    )]
+    LabelPlaces {
+        /// Where the first such row begins.
+        place: Place,
+        /// How many there are in it.
+        places: usize,
+    },
+    /// A row's zeros and ones are more or fewer than the labels.
+    #[error("{place}: {places} zeros and ones for the labels {labels}; give one for each")]
+    PlacesDoNotFit {
+        /// Where the row begins.
+        place: Place,
+        /// How many there are.
+        places: usize,
+        /// The labels.
+        labels: NameList,
+    },
+    /// The column of a label says neither that it applies nor that it does not.
+    #[error(
+        "{place}: column {} holds {}: it must be 0 or 1, or false or true",
+        quoted(column),
+        quoted(value)
+    )]
+    BadLabelColumn {
+        /// Where the row begins.
+        place: Place,
+        /// The column.
+        column: String,
+        /// What stands there.
+        value: String,
+    },
+    /// The columns of labels are not the head's labels.
+    #[error(
+        "the columns of labels are {columns}, and the labels {labels}; there must be one for each"
+    )]
+    LabelColumns {
+        /// The columns.
+        columns: NameList,
+        /// The head's labels.
+        labels: NameList,
     },
     /// A regression target is no number, or none that f32 can hold.
     #[error(
@@ -469,6 +542,17 @@ pub enum TrainingError {
         /// The label.
         label: String,
     },
+    /// A list of labels looks like a JSON list and is none.
+    #[error("{} is no list of labels: {reason}; write [\"a\", \"b\"] or a,b", quoted(list))]
+    BadLabels {
+        /// What was given.
+        list: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A label's name is blank.
+    #[error("a label has no name; give it one")]
+    BlankLabel,
     /// A list of labels holds none.
     #[error("there are no labels")]
     NoLabels,
@@ -485,7 +569,7 @@ pub enum TrainingError {
         /// How many labels the map has.
         labels: usize,
     },
-    /// A raw-label-to-name file is not a JSON object of texts.
+    /// A raw-label-to-name file is not a JSON object of texts or numbers.
     #[error("the label names are not a JSON object such as {{\"0\": \"ham\"}}: {reason}")]
     BadLabelNames {
         /// What the parser said.

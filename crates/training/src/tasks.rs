@@ -191,6 +191,7 @@ impl TaskFile {
             text_prefix: self.text_prefix.map(str::to_string),
             pair: self.pair.map(Column::required),
             label: self.label.map(Column::required),
+            labels: Vec::new(),
             index: self.index.map(Column::required),
             ..Columns::text(self.text)
         }

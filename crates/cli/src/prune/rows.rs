@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::TrainingError;
-use adaptkit::training::data::{
-    AnswerSpace, Answers, Column, Example, LabelledRows, read_examples,
-};
+use adaptkit::training::data::{AnswerSpace, Answers, Example, LabelledRows, read_examples};
 use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::Dataset;
 use adaptkit::training::tasks::Task;
@@ -106,13 +104,9 @@ impl RowFlags {
         seed: u64,
         common: &Common,
     ) -> Result<PruningRows, CliError> {
-        let label = match needs {
-            Needs::Labels => Column::required(&self.labels.label_column),
-            Needs::Texts => Column::optional(&self.labels.label_column),
-        };
-        let columns = self.files.columns().with_label(label);
+        let columns = self.labels.columns(&self.files, needs == Needs::Labels);
         let options = self.files.options();
-        let reading = self.labels.reading(space.kind())?;
+        let reading = self.labels.reading(space.kind(), &self.files)?;
         let inputs = rows::inputs(&self.train_file)?;
         let (examples, mut report) = read_examples(&inputs, &columns, &options)?;
         let bare = needs == Needs::Texts && examples.iter().all(|row| row.label.is_none());
@@ -142,7 +136,7 @@ impl RowFlags {
             };
         }
         let inputs = rows::inputs(&self.validation_file)?;
-        let columns = columns.with_label(Column::required(&self.labels.label_column));
+        let columns = self.labels.columns(&self.files, true);
         let (examples, mut report) = read_examples(&inputs, &columns, &options)?;
         let validation = LabelledRows::new(examples, &reading, space, &mut report)?;
         rows::say(common, &report);

@@ -6,3 +6,4 @@ mod glue;
 mod home;
 mod labels;
 mod options;
+mod spellings;

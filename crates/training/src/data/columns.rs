@@ -51,6 +51,8 @@ pub struct Columns {
     pub pair: Option<Column>,
     /// The label.
     pub label: Option<Column>,
+    /// In place of the label's, one column for each label, which says whether it applies.
+    pub labels: Vec<Column>,
     /// The row's own number or name, kept for the benchmark's server.
     pub index: Option<Column>,
     /// Columns whose values stay with the example; each must be there.
@@ -66,6 +68,7 @@ impl Columns {
             text_prefix: None,
             pair: None,
             label: None,
+            labels: Vec::new(),
             index: None,
             kept: Vec::new(),
         }
@@ -78,7 +81,12 @@ impl Columns {
 
     /// With a label.
     pub fn with_label(self, column: Column) -> Columns {
-        Columns { label: Some(column), ..self }
+        Columns { label: Some(column), labels: Vec::new(), ..self }
+    }
+
+    /// With one column for each label.
+    pub fn with_labels(self, columns: Vec<Column>) -> Columns {
+        Columns { label: None, labels: columns, ..self }
     }
 }
 

@@ -46,6 +46,7 @@ struct Parts {
     text_prefix: Option<usize>,
     pair: Option<JoinedText>,
     label: Option<usize>,
+    labels: Vec<usize>,
     index: Option<usize>,
     separator: String,
 }
@@ -58,10 +59,11 @@ impl Parts {
         let text_prefix = text_prefix.map(|column| wanted.want(column));
         let pair = columns.pair.clone().map(|column| wanted.want_text(column));
         let label = columns.label.clone().map(|column| wanted.want(column));
+        let labels = columns.labels.iter().map(|column| wanted.want(column.clone())).collect();
         let index = columns.index.clone().map(|column| wanted.want(column));
         columns.kept.iter().for_each(|name| wanted.keep(name));
         let separator = columns.text_separator.clone();
-        Parts { wanted, text, text_prefix, pair, label, index, separator }
+        Parts { wanted, text, text_prefix, pair, label, labels, index, separator }
     }
 }
 
@@ -433,7 +435,15 @@ fn assemble(records: &mut Records, parts: &Parts, place: Place) -> Result<Exampl
     };
     let index = parts.index.map(|column| row.text_of(column)).transpose()?.flatten();
     let label = match parts.label {
-        None => None,
+        None if parts.labels.is_empty() => None,
+        None => {
+            let fields = parts.labels.iter().map(|&column| match records.take(column) {
+                ColumnValue::Missing => Ok(String::new()),
+                ColumnValue::One(field) => Ok(field.trim().to_string()),
+                _ => Err(nested(&place, &parts.wanted.columns[column])),
+            });
+            Some(LabelValue::Columns(fields.collect::<Result<_, _>>()?))
+        }
         Some(column) => match records.take(column) {
             ColumnValue::Missing => None,
             ColumnValue::One(label) => LabelValue::one(&label),

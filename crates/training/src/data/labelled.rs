@@ -1,9 +1,9 @@
 //! Examples with the answers a head learns: a label's number, a set of numbers, or a value.
 
-use std::collections::{BTreeSet, HashSet};
-
 use super::example::Example;
-use super::label::{LabelMap, LabelNames, LabelValue};
+use super::label::{LabelMap, LabelValue};
+use super::label_reading::{LabelReading, RowLabels};
+use super::label_spelling::is_missing_value;
 use super::report::ReadReport;
 use super::split;
 use super::threshold::Thresholds;
@@ -141,187 +141,7 @@ impl Answers {
     }
 }
 
-/// How a label becomes an answer.
-///
-/// A blank field and a JSON null are missing labels for every kind. A row of a multi-label file to
-/// which no label applies says so with an empty JSON list, or with the delimiter alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelReading {
-    /// The kind of answer.
-    pub kind: AnswerKind,
-    /// What stands between the labels of one field of a multi-label file; a JSON list needs none.
-    /// Without one, a field is one label.
-    pub delimiter: Option<char>,
-    /// Names for the raw labels. A raw label without a name stays as it is at evaluation, where the
-    /// head may know it, and is an error when labels are inferred.
-    pub names: Option<LabelNames>,
-    /// Raw labels, or their names, whose rows are left out and counted: what annotators said where
-    /// they had no answer.
-    pub unwanted: Vec<String>,
-}
-
-impl LabelReading {
-    /// Labels of this kind as the file has them.
-    pub fn plain(kind: AnswerKind) -> LabelReading {
-        LabelReading { kind, delimiter: None, names: None, unwanted: Vec::new() }
-    }
-
-    /// The labels that `examples` have: the space of answers a head for them needs. With names, it
-    /// is their map, whether the rows have all of them or not. Infer before splitting, so that a
-    /// label that is only in the held-out part is known.
-    ///
-    /// # Errors
-    /// A list where one label is needed, a raw label without a name, no label in any row.
-    pub fn infer(&self, examples: &[Example]) -> Result<AnswerSpace, TrainingError> {
-        if self.kind == AnswerKind::Value {
-            return Ok(AnswerSpace::Values);
-        }
-        let mut labels: HashSet<&str> = HashSet::new();
-        let mut labelled = 0u64;
-        for example in examples {
-            let Some(label) = &example.label else { continue };
-            let raw_labels = self.raw_labels(example, label)?;
-            if raw_labels.iter().any(|raw| self.is_unwanted(raw)) {
-                continue;
-            }
-            labelled += 1;
-            for raw in raw_labels {
-                if self.names.as_ref().is_some_and(|names| names.name(raw).is_none()) {
-                    return Err(self.unknown(example, raw, None));
-                }
-                labels.insert(raw);
-            }
-        }
-        if labelled == 0 {
-            return Err(no_labelled_rows(examples));
-        }
-        let map = match &self.names {
-            Some(names) => {
-                let wanted =
-                    |name: &&String| !names.raw(name).is_some_and(|raw| self.is_unwanted(raw));
-                let all = names.label_map()?;
-                LabelMap::new(all.names().iter().filter(wanted).cloned())?
-            }
-            None => LabelMap::infer(labels)?,
-        };
-        Ok(match self.kind {
-            AnswerKind::LabelSet => AnswerSpace::LabelSets(map, Thresholds::default()),
-            _ => AnswerSpace::Classes(map),
-        })
-    }
-
-    /// The raw labels of one row: one, or as many as a list or a divided field has.
-    fn raw_labels<'a>(
-        &self,
-        example: &Example,
-        label: &'a LabelValue,
-    ) -> Result<Vec<&'a str>, TrainingError> {
-        match (label, self.kind, self.delimiter) {
-            (LabelValue::One(label), AnswerKind::LabelSet, Some(delimiter)) => {
-                let parts = label.split(delimiter).map(str::trim);
-                Ok(parts.filter(|label| !label.is_empty()).collect())
-            }
-            (LabelValue::One(label), _, _) => Ok(vec![label]),
-            (LabelValue::Several(labels), AnswerKind::LabelSet, _) => {
-                Ok(labels.iter().map(String::as_str).collect())
-            }
-            (LabelValue::Several(_), _, _) => {
-                Err(TrainingError::SeveralLabels { place: example.place.clone() })
-            }
-        }
-    }
-
-    /// Checks that every unwanted label occurs in the rows, which are those of all files of a run: a
-    /// misspelt one would leave out nothing in silence.
-    ///
-    /// # Errors
-    /// [`TrainingError::LabelNeverOccurs`], a list where one label is needed.
-    pub fn check_unwanted<'a>(
-        &self,
-        examples: impl IntoIterator<Item = &'a Example>,
-    ) -> Result<(), TrainingError> {
-        let mut occurring = BTreeSet::new();
-        for example in examples {
-            if let Some(label) = &example.label {
-                occurring.extend(self.raw_labels(example, label)?);
-            }
-        }
-        let name = |raw: &&str| self.names.as_ref().and_then(|names| names.name(raw));
-        let names: HashSet<&str> = occurring.iter().filter_map(name).collect();
-        let occurs = |label: &str| occurring.contains(label) || names.contains(label);
-        match self.unwanted.iter().find(|label| !occurs(label)) {
-            None => Ok(()),
-            Some(label) => Err(TrainingError::LabelNeverOccurs {
-                label: label.clone(),
-                occurring: occurring.into_iter().collect(),
-            }),
-        }
-    }
-
-    /// Whether rows with this raw label are left out.
-    pub fn is_unwanted(&self, raw: &str) -> bool {
-        let name = self.names.as_ref().and_then(|names| names.name(raw));
-        self.unwanted.iter().any(|other| other == raw || Some(&**other) == name)
-    }
-
-    fn id(&self, example: &Example, raw: &str, labels: &LabelMap) -> Result<u32, TrainingError> {
-        let name = self.names.as_ref().and_then(|names| names.name(raw));
-        name.and_then(|name| labels.id(name))
-            .or_else(|| labels.id(raw))
-            .ok_or_else(|| self.unknown(example, raw, Some(labels)))
-    }
-
-    fn unknown(&self, example: &Example, raw: &str, labels: Option<&LabelMap>) -> TrainingError {
-        let known = match (labels, &self.names) {
-            (Some(labels), _) => labels.known(),
-            (None, Some(names)) => names.known(),
-            (None, None) => Default::default(),
-        };
-        TrainingError::UnknownLabel { place: example.place.clone(), label: raw.to_string(), known }
-    }
-
-    fn push(
-        &self,
-        answers: &mut Answers,
-        example: &Example,
-        raw: Vec<&str>,
-        space: &AnswerSpace,
-    ) -> Result<(), TrainingError> {
-        match (answers, space) {
-            (Answers::Classes(classes), AnswerSpace::Classes(labels)) => {
-                for raw in raw {
-                    classes.push(self.id(example, raw, labels)?);
-                }
-            }
-            (Answers::LabelSets(sets), AnswerSpace::LabelSets(labels, _)) => {
-                let ids = raw.into_iter().map(|raw| self.id(example, raw, labels));
-                let mut set = ids.collect::<Result<Vec<u32>, _>>()?;
-                set.sort_unstable();
-                set.dedup();
-                sets.push(set);
-            }
-            (Answers::Values(values), AnswerSpace::Values) => {
-                for raw in raw {
-                    let value = raw.parse::<f32>().ok().filter(|value| value.is_finite());
-                    values.push(value.ok_or_else(|| TrainingError::BadTarget {
-                        place: example.place.clone(),
-                        label: raw.to_string(),
-                    })?);
-                }
-            }
-            (answers, space) => {
-                return Err(TrainingError::WrongAnswers {
-                    metrics: "the head",
-                    needed: space.kind().name(),
-                    given: answers.kind().name(),
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-fn no_labelled_rows(examples: &[Example]) -> TrainingError {
+pub(super) fn no_labelled_rows(examples: &[Example]) -> TrainingError {
     let file = examples.first().map_or("the input".into(), |example| example.place.file.clone());
     TrainingError::NoLabelledRows { file, rows: examples.len() as u64 }
 }
@@ -349,24 +169,29 @@ impl LabelledRows {
         report: &mut ReadReport,
     ) -> Result<LabelledRows, TrainingError> {
         let nothing_left = no_labelled_rows(&examples);
+        reading.check_columns(space)?;
         let mut answers = Answers::with_capacity(reading.kind, examples.len());
         let mut rows = Vec::with_capacity(examples.len());
         for example in examples {
-            match &example.label {
-                Some(label) => {
-                    let raw = reading.raw_labels(&example, label)?;
-                    if raw.iter().any(|raw| reading.is_unwanted(raw)) {
-                        report.unwanted_rows.add(example.place);
-                        report.rows = report.rows.saturating_sub(1);
-                        continue;
+            let labels = reading.row_labels(&example, space.labels())?;
+            let left_out = match &labels {
+                RowLabels::Missing => &mut report.unlabelled_rows,
+                RowLabels::Unwanted => &mut report.unwanted_rows,
+                _ => {
+                    if let RowLabels::Numbers(_) = labels {
+                        report.rows_of_places.add(example.place.clone());
                     }
-                    reading.push(&mut answers, &example, raw, space)?;
+                    reading.push(&mut answers, &example, labels, space)?;
                     rows.push(example);
+                    continue;
                 }
-                None => {
-                    report.unlabelled_rows.add(example.place.clone());
-                    report.rows = report.rows.saturating_sub(1);
-                }
+            };
+            left_out.add(example.place.clone());
+            report.rows = report.rows.saturating_sub(1);
+            if let (RowLabels::Missing, Some(LabelValue::One(field))) = (&labels, &example.label)
+                && is_missing_value(field)
+            {
+                *report.missing_values.entry(field.clone()).or_default() += 1;
             }
         }
         if answers.is_empty() {

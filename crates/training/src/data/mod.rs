@@ -8,7 +8,7 @@
 //! more memory than over a small one, and a record is bounded by [`ReadOptions::record_limit`].
 //!
 //! Training reads everything: [`read_examples`], then [`LabelledRows`] pairs the examples with the
-//! numbers a head learns (`label`, `labelled`), and [`split`](split::split) holds rows out.
+//! numbers a head learns (`label`, `label_reading`, `labelled`), and [`split`](split::split) holds rows out.
 //!
 //! What is left out is never left out silently: a [`ReadReport`] counts it and says where it began.
 
@@ -28,7 +28,11 @@ mod json_value;
 mod kept;
 mod label;
 mod label_files;
+mod label_list;
+mod label_reading;
+mod label_spelling;
 mod labelled;
+mod parts;
 mod pipe;
 mod quote_signs;
 mod quoted;
@@ -52,7 +56,9 @@ pub use input::Input;
 pub use kept::KeptValue;
 pub(crate) use label::numbers_by_label;
 pub use label::{LabelMap, LabelNames, LabelValue};
-pub use labelled::{AnswerKind, AnswerSpace, Answers, LabelReading, LabelledRows};
+pub use label_reading::{LabelColumns, LabelReading};
+pub use labelled::{AnswerKind, AnswerSpace, Answers, LabelledRows};
+pub use parts::{LabelRows, Overlap, Parts};
 pub use report::{ReadReport, ReadingNote, Tally};
 pub use row_batches::RowBatches;
 pub use threshold::{Threshold, Thresholds};

@@ -1,10 +1,11 @@
 //! What a reading took and what it left out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use super::dialect::{Dialect, Quoting};
-use crate::error::Place;
+use crate::error::{Place, quoted};
 
 /// A count with the first place it was raised at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -35,8 +36,12 @@ pub struct ReadReport {
     pub repeated_headers: Tally,
     /// Rows without a label, dropped where labels are needed.
     pub unlabelled_rows: Tally,
+    /// Of these, the rows whose label is spelt as programs write missing values, by the spelling.
+    pub missing_values: BTreeMap<String, u64>,
     /// Rows with a label that was asked to be left out.
     pub unwanted_rows: Tally,
+    /// Rows whose labels were read as one place for each label of the head, in the labels' order.
+    pub rows_of_places: Tally,
     /// Rows whose text holds a NUL character. They are kept: a NUL is a character, though most often
     /// the sign of UTF-16 or of a binary file.
     pub rows_with_nul: Tally,
@@ -152,13 +157,14 @@ impl ReadReport {
         }
     }
 
-    fn tallies(&self) -> [(&Tally, &'static str); 7] {
+    fn tallies(&self) -> [(&Tally, &'static str); 8] {
         [
             (&self.blank_lines, "blank lines skipped"),
             (&self.ragged_rows, "rows with too few or too many columns dropped"),
             (&self.repeated_headers, "rows that repeat the header line left out"),
             (&self.unlabelled_rows, "rows without a label dropped"),
             (&self.unwanted_rows, "rows with a label to leave out dropped"),
+            (&self.rows_of_places, "rows of zeros and ones read as one place for each label"),
             (&self.rows_with_nul, "rows with a NUL character kept"),
             (&self.passed_over, "hidden or other files and folders passed over"),
         ]
@@ -172,6 +178,10 @@ impl fmt::Display for ReadReport {
             if let Some(place) = &tally.first {
                 write!(formatter, "; {} {what} (first: {place})", tally.count)?;
             }
+        }
+        for (at, (spelling, rows)) in self.missing_values.iter().enumerate() {
+            let before = if at == 0 { "; read as no label: " } else { ", " };
+            write!(formatter, "{before}{} in {rows} rows", quoted(spelling))?;
         }
         Ok(())
     }
