@@ -11,6 +11,7 @@ use adaptkit::training::metrics::MetricSet;
 use adaptkit::training::run::ThresholdChoice;
 use adaptkit::training::tasks::Task;
 use clap::Args;
+use serde_json::{Map, Value, json};
 
 use crate::Common;
 use crate::error::CliError;
@@ -112,6 +113,28 @@ pub(crate) struct TaskRows {
     pub(crate) left_out: [u64; 2],
 }
 
+/// The most labels whose rows are counted in the results.
+const LABELS_COUNTED: usize = 1000;
+
+impl TaskRows {
+    /// What the parts hold.
+    fn parts(&self) -> Parts {
+        Parts::new(&self.train, self.validation.as_ref(), &self.space)
+    }
+
+    /// Adds the rows of each label, and those that stand in both parts, to a training's results.
+    pub(crate) fn put_counts(&self, results: &mut Map<String, Value>) {
+        let parts = self.parts();
+        if !parts.labels.is_empty() {
+            let shown = &parts.labels[..parts.labels.len().min(LABELS_COUNTED)];
+            results.insert("label_rows".into(), json!(shown));
+        }
+        if self.validation.is_some() {
+            results.insert("validation_rows_in_training".into(), json!(parts.overlap.rows));
+        }
+    }
+}
+
 impl RowFlags {
     /// Whether thresholds are chosen by validation rows.
     pub(crate) fn thresholds(&self) -> ThresholdChoice {
@@ -152,9 +175,7 @@ impl RowFlags {
         if let Some(most) = self.max_eval_samples {
             rows.validation = rows.validation.map(|rows| rows.sample(most, seed));
         }
-        for sentence in Parts::new(&rows.train, rows.validation.as_ref(), &rows.space).sentences() {
-            common.note(sentence);
-        }
+        rows.parts().sentences().into_iter().for_each(|sentence| common.note(sentence));
         Ok(rows)
     }
 

@@ -215,6 +215,7 @@ impl Plan<'_> {
         let mut results = self.results(&outcome, rows.left_out, trained, all);
         put_scores(&mut results, "test", test.as_ref());
         self.put_settings(&mut results, &train_set.answers, &space);
+        rows.put_counts(&mut results);
         // Over the rows it was trained on, as pruning takes it.
         let attention = begun.fusion().map(|fusion| {
             let sums = attention_sums(encoder, &model, &train_set.rows);

@@ -224,6 +224,12 @@ fn parts_have_every_label_and_what_they_share_is_told() {
     assert!(said.stderr.contains(words), "{}", said.stderr);
     assert!(said.stderr.contains("no validation row has \"pos\""), "{}", said.stderr);
     assert_eq!(said.value()["train_samples"], 10);
+    let counts = json!([
+        {"label": "neg", "train": 9, "validation": 4},
+        {"label": "pos", "train": 1, "validation": 0}
+    ]);
+    assert_eq!(said.value()["label_rows"], counts);
+    assert_eq!(said.value()["validation_rows_in_training"], 0);
     let said = home.good(&format!(
         "{TRAIN} --train-file sorted.csv --validation-file dev.csv --max-eval-samples 3"
     ));
