@@ -42,7 +42,7 @@ impl FieldList {
         }
         match of_python(inner) {
             Ok(elements) => FieldList::Elements(elements),
-            Err(_) if close == ']' && is_a_name(inner) => FieldList::None,
+            Err(UNQUOTED) if close == ']' && is_a_name(inner) => FieldList::None,
             Err(reason) => FieldList::Broken(reason),
         }
     }

@@ -4,8 +4,8 @@ use super::*;
 use crate::TrainingError;
 use crate::error::Place;
 
-/// An example on line `line` with a label, a list of labels (`[a b]`), one column for each label
-/// (`|1 0`) or none (`-`).
+/// An example on line `line` with a label, a list of labels (`[a b]`), a field as it stands (`=['a']`),
+/// one column for each label (`|1 0`) or none (`-`).
 fn example(line: u64, label: &str) -> Example {
     let label = match label.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(labels) => {
@@ -17,7 +17,7 @@ fn example(line: u64, label: &str) -> Example {
                 let fields = fields.split(' ').map(|field| field.trim_matches('_').to_string());
                 Some(LabelValue::Columns(fields.collect()))
             }
-            None => LabelValue::one(label),
+            None => LabelValue::one(label.strip_prefix('=').unwrap_or(label)),
         },
     };
     let place = Place { file: "rows.tsv".into(), line };
@@ -193,7 +193,7 @@ fn labels_that_do_not_fit_are_refused_in_training() {
     let plain = LabelReading::plain;
     let named =
         LabelReading { names: names(&[("0", "ham"), ("1", "spam")]), ..plain(AnswerKind::Class) };
-    let cases: [(&[&str], LabelReading, &str); 21] = [
+    let cases: [(&[&str], LabelReading, &str); 20] = [
         (&["a", "a", "-"], plain(AnswerKind::Class), "all 2 training rows have the label \"a\""),
         (&["-", "-"], plain(AnswerKind::Class), "rows.tsv: none of 2 rows has a label to learn"),
         (&["-"], plain(AnswerKind::Value), "rows.tsv: none of 1 rows has a label to learn"),
@@ -203,20 +203,20 @@ fn labels_that_do_not_fit_are_refused_in_training() {
             plain(AnswerKind::Class),
             "rows.tsv, line 2: 2 labels where one is needed",
         ),
-        (&["['a', 'b']"], plain(AnswerKind::Class), "line 1: 2 labels where one is needed"),
+        (&["=['a', 'b']"], plain(AnswerKind::Class), "line 1: 2 labels where one is needed"),
         (
-            &["a", "['a' 'b']"],
+            &["a", "=['a' 'b']"],
             plain(AnswerKind::Class),
             "line 2: the label \"['a' 'b']\" is no list",
         ),
-        (&["['a' 'b']"], plain(AnswerKind::LabelSet), "there is no comma between its elements"),
+        (&["=['a' 'b']"], plain(AnswerKind::LabelSet), "there is no comma between its elements"),
         (&["[0 1 1]", "[1 0 0]"], plain(AnswerKind::LabelSet), "line 1: the labels are zeros"),
         (
             &["[0 1]", "[1]", "[]"],
             plain(AnswerKind::LabelSet),
             "the labels are zeros and ones, 2 in",
         ),
-        (&["['a', '']"], plain(AnswerKind::LabelSet), "line 1: an empty text in the list"),
+        (&["=['a', '']"], plain(AnswerKind::LabelSet), "line 1: an empty text in the list"),
         (
             &["[b a]", "[a b a]"],
             plain(AnswerKind::LabelSet),
@@ -307,20 +307,20 @@ fn lists_in_fields_are_lists() {
     let sets = || Answers::LabelSets(vec![vec![0, 1], vec![], vec![0]]);
     type Case<'a> = (&'a [&'a str], LabelReading, &'a [&'a str], Answers);
     let cases: [Case<'_>; 8] = [
-        (&[r#"["b", "a"]"#, "[]", r#"["a"]"#], divided(), &["a", "b"], sets()),
-        (&["['b', 'a']", "[]", "['a']"], divided(), &["a", "b"], sets()),
+        (&[r#"=["b", "a"]"#, "=[]", r#"=["a"]"#], divided(), &["a", "b"], sets()),
+        (&["=['b', 'a']", "=[]", "=['a']"], divided(), &["a", "b"], sets()),
         (&["{'b', 'a'}", "set()", "('a',)"], divided(), &["a", "b"], sets()),
         (&["[b a]", "[]", "a"], plain(AnswerKind::LabelSet), &["a", "b"], sets()),
         // A field with a delimiter may name a label twice, as it could.
         (&["b, a,b", ",", "a"], divided(), &["a", "b"], sets()),
         // A list of one label is that label.
         (
-            &[r#"["ham"]"#, "spam", "[spam]", "('ham',)"],
+            &[r#"=["ham"]"#, "spam", "[spam]", "('ham',)"],
             plain(AnswerKind::Class),
             &["ham", "spam"],
             Answers::Classes(vec![0, 1, 1, 0]),
         ),
-        (&["[1.5]", "[-2]"], plain(AnswerKind::Value), &[], Answers::Values(vec![1.5, -2.0])),
+        (&["=[1.5]", "[-2]"], plain(AnswerKind::Value), &[], Answers::Values(vec![1.5, -2.0])),
         // Brackets around a word are a part of it.
         (
             &["ham", "{ham}", "(ham)"],
@@ -359,8 +359,8 @@ fn zeros_and_ones_are_places_where_the_labels_are_known() {
         || LabelReading { delimiter: Some(','), ..LabelReading::plain(AnswerKind::LabelSet) };
     let cases: [(&[&str], &[&str], &[&[u32]]); 7] = [
         (&["a", "b", "c"], &["[0 1 1]", "[1 0 0]", "[0 0 0]"], &[&[1, 2], &[0], &[]]),
-        (&["a", "b", "c"], &["[0, 1, 1]", "0,1,1", "[]"], &[&[1, 2], &[1, 2], &[]]),
-        (&["a", "b"], &["[true false]", "[True, False]", "1.0,0.0"], &[&[0], &[0], &[0]]),
+        (&["a", "b", "c"], &["=[0, 1, 1]", "0,1,1", "=[]"], &[&[1, 2], &[1, 2], &[]]),
+        (&["a", "b"], &["[true false]", "=[True, False]", "1.0,0.0"], &[&[0], &[0], &[0]]),
         (&["a"], &["1", "[0]", "a"], &[&[0], &[], &[0]]),
         // Names and places in one file.
         (&["a", "b"], &["[a b]", "[1 1]"], &[&[0, 1], &[0, 1]]),

@@ -16,6 +16,7 @@ fn short(example: Example) -> Short {
     let label = example.label.map(|label| match label {
         LabelValue::One(label) => label,
         LabelValue::Several(labels) => format!("{labels:?}"),
+        LabelValue::Columns(fields) => format!("{fields:?}"),
     });
     (example.text, example.pair, label, example.place.line)
 }
