@@ -202,7 +202,8 @@ mod tests {
 
     #[test]
     fn labels_are_counted_and_gaps_and_overlaps_told() {
-        let sets = AnswerSpace::LabelSets(LabelMap::new(["a", "b"]).unwrap(), Thresholds::default());
+        let sets =
+            AnswerSpace::LabelSets(LabelMap::new(["a", "b"]).unwrap(), Thresholds::default());
         type Case<'a> = (&'a str, LabelledRows, Option<LabelledRows>, AnswerSpace, &'a [&'a str]);
         let cases: [Case<'_>; 6] = [
             (
