@@ -190,7 +190,7 @@ mod tests {
             let (text, pair) = text.split_once('|').map_or((*text, None), |(a, b)| (a, Some(b)));
             let place = Place { file: "rows.csv".into(), line };
             let (text, pair) = (text.to_string(), pair.map(str::to_string));
-            Example { text, pair, label: None, index: None, place }
+            Example { text, pair, label: None, index: None, kept: Vec::new(), place }
         };
         LabelledRows { rows: (2..).zip(texts).map(row).collect(), answers }
     }
