@@ -27,6 +27,7 @@ import adapter_goldens
 import composition_goldens
 import encoder_goldens
 import fusion_goldens
+import head_goldens
 from storage import files_below, install, sha256
 
 SEED = 20240
@@ -44,6 +45,7 @@ def make(root):
     adapter_goldens.make_adapters(root, SEED + 1000)
     fusion_goldens.make_fusions(root, SEED + 2000)
     composition_goldens.make_compositions(root, SEED + 3000)
+    head_goldens.make_heads(root, SEED + 4000)
 
 
 def manifest(root):

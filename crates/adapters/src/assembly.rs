@@ -46,6 +46,7 @@ impl TaskModel {
     ) -> Result<TaskModel, AdapterError> {
         let (layers, d) = (encoder.config().num_hidden_layers, encoder.config().hidden_size);
         config.validate(layers, d)?;
+        config.check_trainable()?;
         let form = Form::of(config);
         let device = encoder.device();
         let mut modules = BTreeMap::new();
@@ -163,6 +164,7 @@ impl TaskModel {
             name: name.to_owned(),
             kind,
             layers: layers.collect(),
+            use_pooler: self.head.uses_pooler(),
             activation: Some(self.head.activation()),
             dropout_prob: Some(dropout),
             labels,
@@ -259,7 +261,11 @@ pub(crate) fn head_of(encoder: &Encoder, head: &StoredHead) -> Result<Head, Adap
         linear(device, [stored.outputs, stored.inputs], &stored.weight, bias)
     });
     let activation = head.activation.unwrap_or(Activation::Identity);
-    Ok(Head::new(layers.collect(), activation))
+    let layers = Head::new(layers.collect(), activation);
+    Ok(match head.use_pooler {
+        true => layers.on_pooler(encoder.pooler()?),
+        false => layers,
+    })
 }
 
 /// The ε of the layer norms that an adapter adds: PyTorch's default.

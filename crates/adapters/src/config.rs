@@ -11,6 +11,7 @@ mod fusion;
 mod json;
 mod preset;
 mod reduction_factor;
+mod text;
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ pub use json::Vintage;
 pub(crate) use json::layer_number;
 pub use preset::Preset;
 pub use reduction_factor::ReductionFactor;
+pub use text::ConfigText;
 
 use crate::error::ConfigError;
 
@@ -122,6 +124,9 @@ pub struct AdapterConfig {
     pub leave_out: BTreeSet<usize>,
     /// The share of the up-projection's output that training drops, from 0 to below 1.
     pub dropout: f64,
+    /// The share of rows whose up-projection training drops, from 0 to 1. Prediction does without,
+    /// and training with it is not built: see [`AdapterConfig::check_trainable`].
+    pub stochastic_depth: f64,
 }
 
 impl AdapterConfig {
@@ -142,6 +147,7 @@ impl AdapterConfig {
                 init_weights_seed: own.init_weights_seed,
                 leave_out: own.leave_out.clone(),
                 dropout: own.dropout,
+                stochastic_depth: own.stochastic_depth,
                 ..self.clone()
             };
             alike == own
@@ -203,6 +209,21 @@ impl AdapterConfig {
         Ok(())
     }
 
+    /// Whether training can do what the configuration asks of it.
+    ///
+    /// # Errors
+    /// If `stochastic_depth` is above 0.
+    pub fn check_trainable(&self) -> Result<(), ConfigError> {
+        match self.stochastic_depth > 0.0 {
+            false => Ok(()),
+            true => Err(ConfigError::UnsupportedField {
+                field: "stochastic_depth",
+                found: self.stochastic_depth.to_string(),
+                meaning: "rows left out at random while training",
+            }),
+        }
+    }
+
     /// What can be said without knowing the encoder.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         if !self.mh_adapter && !self.output_adapter {
@@ -232,6 +253,9 @@ impl AdapterConfig {
             }
             _ if !(0.0..1.0).contains(&self.dropout) => {
                 invalid("dropout", self.dropout, "a number from 0 to below 1")
+            }
+            _ if !(0.0..=1.0).contains(&self.stochastic_depth) => {
+                invalid("stochastic_depth", self.stochastic_depth, "a number from 0 to 1")
             }
             _ => Ok(()),
         }

@@ -13,6 +13,8 @@ pub(crate) use adaptkit_encoder::foreign_text::{escaped, path_shown, quoted, sai
 use adaptkit_encoder::{EncoderError, Place};
 
 use crate::composition::CompositionError;
+use crate::files::NearbyHead;
+use crate::room;
 
 /// An adapter configuration that is wrong or not supported.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -109,6 +111,22 @@ pub enum ConfigError {
         /// Why not.
         reason: &'static str,
     },
+    /// A method of the library's that is not built here.
+    #[error("the adapter configuration {name} asks for {meaning}: this is not supported")]
+    UnsupportedPreset {
+        /// The configuration's name.
+        name: String,
+        /// What it asks for.
+        meaning: &'static str,
+    },
+    /// A configuration as text that is none.
+    #[error("{text} is no adapter configuration: {reason}")]
+    InvalidText {
+        /// The text.
+        text: String,
+        /// What is wrong, and at which character.
+        reason: String,
+    },
     /// A name that no preset has.
     #[error("there is no adapter configuration called {name}: use one of {known}")]
     UnknownPreset {
@@ -155,6 +173,19 @@ pub enum AdapterError {
         /// The entry that would be lost.
         entry: String,
     },
+    /// The file system has not the room for what is going to be written.
+    #[error(
+        "no room for {}: {} are needed, and {} are free there",
+        path_shown(path), room::bytes(*needed), room::bytes(*available)
+    )]
+    NoRoom {
+        /// What is going to be written.
+        path: PathBuf,
+        /// Bytes that it takes.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
     /// A finished directory could not be put where it belongs, and is kept.
     #[error(
         "cannot put the finished directory at {}: {source}{}; the results are kept in {}",
@@ -194,6 +225,54 @@ pub enum AdapterError {
         expected: &'static str,
         /// What the directory seems to be instead, or nothing.
         hint: String,
+    },
+    /// It is not clear which head answers for an adapter or a fusion.
+    #[error("{} holds {what} without a head of its own{}", path_shown(path), choices(heads))]
+    HeadUnclear {
+        /// The directory.
+        path: PathBuf,
+        /// `an adapter` or `a fusion`.
+        what: &'static str,
+        /// The names of the heads near it, with their folders.
+        heads: Vec<NearbyHead>,
+    },
+    /// A head was asked for that is not there.
+    #[error("{} has no head called {}{}", path_shown(path), quoted(name), choices(heads))]
+    NoSuchHead {
+        /// The directory of the adapter or the fusion.
+        path: PathBuf,
+        /// The name asked for.
+        name: String,
+        /// The names of the heads in and near it, with their folders.
+        heads: Vec<NearbyHead>,
+    },
+    /// A directory holds several fusions.
+    #[error(
+        "{} holds several fusions: name the folder of one of them, {}",
+        path_shown(path),
+        folders.iter().map(|folder| quoted(folder)).collect::<Vec<_>>().join(", ")
+    )]
+    SeveralFusions {
+        /// The directory.
+        path: PathBuf,
+        /// The fusions' folders.
+        folders: Vec<String>,
+    },
+    /// A member of a fusion lies nowhere near it.
+    #[error(
+        "the member {} of the fusion in {} is not there: looked for in {}; put its directory there, \
+         or give it along with the fusion",
+        quoted(name),
+        path_shown(path),
+        looked_in.iter().map(|path| path_shown(path)).collect::<Vec<_>>().join(" and ")
+    )]
+    NoMember {
+        /// The fusion's folder.
+        path: PathBuf,
+        /// The member's name.
+        name: String,
+        /// Where its folder would be.
+        looked_in: Vec<PathBuf>,
     },
     /// A file is not JSON.
     #[error("{} is not valid JSON: {}", path_shown(path), said(source))]
@@ -438,6 +517,19 @@ pub(crate) fn shown(value: Option<&serde_json::Value>) -> String {
         }
         Some(other) => said(other),
     }
+}
+
+/// Heads to choose from, for a message.
+fn choices(heads: &[NearbyHead]) -> String {
+    const MOST: usize = 8;
+    if heads.is_empty() {
+        return String::from(", and there is none near it: save it with its head");
+    }
+    let name =
+        |head: &NearbyHead| format!("{} ({})", quoted(&head.name), path_shown(&head.directory));
+    let names: Vec<String> = heads.iter().take(MOST).map(name).collect();
+    let more = if heads.len() > MOST { ", …" } else { "" };
+    format!("; choose one of {}{more}", names.join(", "))
 }
 
 /// What to do about an error of the operating system, where that is known.

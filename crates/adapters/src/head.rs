@@ -2,14 +2,19 @@
 //!
 //! The `adapters` library's classification head is dropout, linear d→d, tanh, dropout, linear
 //! d→labels; other numbers of layers leave out or repeat the first three. Regression is the same
-//! head with one output.
+//! head with one output. Some heads read what the encoder's pre-trained pooler makes of the token,
+//! a linear layer and tanh that stay as they are.
 
-use adaptkit_compute::{Activation, Dropout, Parameter, Tensor, TrainedLinear};
+use std::sync::Arc;
+
+use adaptkit_compute::{Activation, Dropout, FrozenLinear, Parameter, Tensor, TrainedLinear};
 
 use crate::linear::Linear;
 
 /// A head: linear layers with an activation between them.
 pub struct Head {
+    /// The encoder's own, in front of the layers.
+    pooler: Option<Arc<FrozenLinear>>,
     layers: Vec<Linear>,
     activation: Activation,
 }
@@ -21,7 +26,12 @@ pub struct HeadTape {
     /// What went into the activation after each layer but the last.
     hidden: Vec<Tensor>,
     dropouts: Vec<Dropout>,
+    /// What went into the pooler's activation.
+    pooled: Option<Tensor>,
 }
+
+/// The activation of the pooler.
+const POOLER: Activation = Activation::Tanh;
 
 impl Head {
     /// A head of these layers.
@@ -31,7 +41,22 @@ impl Head {
     pub fn new(layers: Vec<TrainedLinear>, activation: Activation) -> Head {
         assert!(!layers.is_empty());
         assert!(layers.windows(2).all(|w| w[0].outputs() == w[1].inputs()));
-        Head { layers: layers.into_iter().map(Linear::from).collect(), activation }
+        let layers = layers.into_iter().map(Linear::from).collect();
+        Head { pooler: None, layers, activation }
+    }
+
+    /// The same head on the encoder's pooler, which back-propagation may go through.
+    ///
+    /// # Panics
+    /// If the pooler's outputs are not the first layer's inputs.
+    pub(crate) fn on_pooler(self, pooler: Arc<FrozenLinear>) -> Head {
+        assert_eq!(pooler.outputs(), self.layers[0].inputs());
+        Head { pooler: Some(pooler), ..self }
+    }
+
+    /// Whether it reads the encoder's pooler.
+    pub fn uses_pooler(&self) -> bool {
+        self.pooler.is_some()
     }
 
     /// The layers, first to last.
@@ -70,7 +95,8 @@ impl Head {
     /// Logits [rows, outputs] for the first tokens' states [rows, d].
     pub fn forward(&self, first_tokens: &Tensor) -> Tensor {
         let last = self.layers.len() - 1;
-        let mut x = None;
+        let pooled = self.pooler.as_ref();
+        let mut x = pooled.map(|pooler| pooler.forward_activated(first_tokens, POOLER, false).0);
         for layer in &self.layers[..last] {
             let input = x.as_ref().unwrap_or(first_tokens);
             x = Some(layer.forward_activated(input, self.activation, false).0);
@@ -85,6 +111,10 @@ impl Head {
         dropout: impl Fn(usize) -> Dropout,
     ) -> (Tensor, HeadTape) {
         let (mut inputs, mut hidden, mut dropouts) = (Vec::new(), Vec::new(), Vec::new());
+        let mut pooled = None;
+        if let Some(pooler) = &self.pooler {
+            (x, pooled) = pooler.forward_activated(&x, POOLER, true);
+        }
         for (i, layer) in self.layers.iter().enumerate() {
             let dropout = dropout(i);
             x.dropout(dropout);
@@ -99,7 +129,7 @@ impl Head {
             inputs.push(x);
             x = y;
         }
-        (x, HeadTape { inputs, hidden, dropouts })
+        (x, HeadTape { inputs, hidden, dropouts, pooled })
     }
 
     /// Adds the parameters' gradients for `d` at the logits; the gradient at the input.
@@ -117,6 +147,10 @@ impl Head {
                 d_input.activation_backward(self.activation, &z);
             }
             d = d_input;
+        }
+        if let (Some(pooler), Some(z)) = (&self.pooler, &tape.pooled) {
+            d.activation_backward(POOLER, z);
+            d = pooler.backward(&d);
         }
         d
     }

@@ -19,6 +19,7 @@ mod linear;
 mod merging;
 mod mixed;
 mod module;
+pub mod room;
 mod slab;
 
 pub use adapter::{Adapter, Inference, Training};

@@ -13,7 +13,7 @@ use crate::files::{
 };
 
 /// Fields of an adapter's configuration that only training reads, which may differ.
-const OF_TRAINING: [&str; 3] = ["dropout", "init_weights", "init_weights_seed"];
+const OF_TRAINING: [&str; 4] = ["dropout", "init_weights", "init_weights_seed", "stochastic_depth"];
 
 /// Numbers that are merged, one for each member, with the members' weights.
 struct Sum<'a> {
@@ -185,6 +185,7 @@ impl StoredHead {
                 facts.push(("head_type".to_owned(), head.kind.name().into()));
                 facts.push(("num_labels".to_owned(), head.outputs().into()));
                 facts.push(("layers".to_owned(), head.layers.len().into()));
+                facts.push(("use_pooler".to_owned(), head.use_pooler.into()));
                 let activation = head.activation.map(adaptkit_compute::Activation::name);
                 facts.push(("activation_function".to_owned(), activation.into()));
                 facts.push(("labels".to_owned(), head.labels.clone().into()));

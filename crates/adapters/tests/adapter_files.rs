@@ -425,7 +425,10 @@ fn wrong_configuration_files_are_named_with_their_field() {
         (|v| v["config"]["architecture"] = json!("prefix_tuning"), "\"prefix_tuning\""),
         (|v| v["config"]["teleport"] = json!("on"), "unknown field \"teleport\" = \"on\""),
         (|v| v["config"] = json!(null), "\"config\" is null"),
-        (|v| v["config"] = json!("compacter"), "no adapter configuration called \"compacter\""),
+        (
+            |v| v["config"] = json!("compacter"),
+            "the adapter configuration \"compacter\" asks for projections",
+        ),
         (|v| v["config"]["reduction_factor"] = json!({"7": 2}), "no entry for layer 0"),
         (|v| v["hidden_size"] = json!(-16), "\"hidden_size\" is -16"),
         (|v| v["hidden_size"] = json!(null), "\"hidden_size\" is null"),

@@ -34,6 +34,7 @@ fn head() -> StoredHead {
         name: String::from("rte"),
         kind: HeadKind::Classification,
         layers: vec![linear(HIDDEN, true), linear(3, true)],
+        use_pooler: false,
         activation: Some(Activation::Tanh),
         dropout_prob: None,
         labels: names(&["zebra", "ähre", "a"]),
@@ -57,6 +58,11 @@ fn every_variation_is_read_back_as_it_was_written() {
         StoredHead { layers: vec![linear(3, false)], activation: None, ..head() },
         StoredHead { layers: vec![linear(HIDDEN, true), linear(3, false)], ..head() },
         StoredHead { activation: None, ..head() },
+        StoredHead { use_pooler: true, ..head() },
+        StoredHead {
+            layers: vec![linear(HIDDEN, true), linear(HIDDEN, true), linear(3, true)],
+            ..head()
+        },
         StoredHead { activation: Some(Activation::Gelu), dropout_prob: Some(0.1), ..head() },
         StoredHead {
             layers: vec![linear(HIDDEN, true), linear(10_000, true)],
@@ -134,22 +140,31 @@ fn tamper_config(directory: &Path, change: impl Fn(&mut Value)) {
     fs::write(path, config.to_string()).unwrap();
 }
 
+/// Gives the names of labels by `id2label` alone.
+fn only_id2label(config: &mut Value, id2label: Value) {
+    config["config"]["label2id"] = json!(null);
+    config["config"]["id2label"] = id2label;
+}
+
 #[test]
 fn wrong_configuration_files_are_named_with_their_field() {
     type Tamper = fn(&mut Value);
-    let cases: [(Tamper, &str); 20] = [
+    let cases: [(Tamper, &str); 23] = [
         (|v| v["config"]["label2id"]["a"] = json!(0), "both have the id 0"),
         (|v| v["config"]["label2id"]["a"] = json!(3), "\"a\" has the id 3, but the head has 3"),
         (|v| v["config"]["label2id"]["a"] = json!(-1), "\"a\" has the id -1"),
         (|v| v["config"]["label2id"]["a"] = json!("two"), "\"a\" has the id \"two\""),
         (|v| v["config"]["label2id"] = json!({"a": 0, "b": 2}), "no label has the id 1"),
         (|v| v["config"]["label2id"] = json!(["a"]), "\"label2id\" is [\"a\"]"),
-        (|v| v["config"]["num_labels"] = json!(1u64 << 60), "no label has the id 3"),
+        (|v| v["config"]["num_labels"] = json!(1u64 << 60), "expected [1152921504606846976, 8]"),
         (|v| v["config"]["num_labels"] = json!(0), "\"config.num_labels\" is 0"),
         (|v| v["config"]["num_labels"] = json!(null), "\"config.num_labels\" is null"),
-        (|v| v["config"]["use_pooler"] = json!(true), "\"use_pooler\" is true"),
+        (|v| v["config"]["use_pooler"] = json!("yes"), "\"config.use_pooler\" is \"yes\""),
+        (|v| only_id2label(v, json!({"0": "a", "1": "b"})), "no label has the id 2"),
+        (|v| only_id2label(v, json!({"0": "a", "1": "a"})), "\"0\" and \"1\" both have the label"),
+        (|v| only_id2label(v, json!({"0": 7})), "\"id2label.\"0\"\" is 7, expected a label"),
         (|v| v["config"]["head_type"] = json!("tagging"), "\"head_type\" is \"tagging\""),
-        (|v| v["config"]["layers"] = json!(3), "\"layers\" is 3: heads of 1 or 2 layers"),
+        (|v| v["config"]["layers"] = json!(17), "\"config.layers\" is 17, expected a whole number"),
         (|v| v["config"]["layers"] = json!("2"), "\"config.layers\" is \"2\""),
         (|v| v["config"]["activation_function"] = json!("sine"), "is \"sine\", expected null or"),
         (|v| v["config"]["dropout_prob"] = json!(1.0), "\"config.dropout_prob\" is 1.0"),
@@ -186,6 +201,54 @@ fn old_configurations_have_defaults_and_text_for_ids() {
 }
 
 #[test]
+fn sparse_configurations_are_what_the_library_takes_them_for() {
+    let id2label = json!({"1": "ähre", "0": "zebra", "2": "a"});
+    type Tamper = fn(&mut Value);
+    let unnamed = names(&["LABEL_0", "LABEL_1", "LABEL_2"]);
+    let cases: [(Value, Tamper, Option<Vec<String>>); 5] = [
+        (id2label.clone(), |_| (), head().labels),
+        (id2label.clone(), |v| v["config"]["label2id"] = json!({}), head().labels),
+        (
+            id2label,
+            // label2id goes before id2label.
+            |v| v["config"]["label2id"] = json!({"x": 0, "y": "1", "z": 2}),
+            names(&["x", "y", "z"]),
+        ),
+        (json!(null), |_| (), None),
+        (json!({}), |v| v["config"]["label2id"] = json!(null), None),
+    ];
+    for (id2label, tamper, expected) in cases {
+        let home = tempfile::tempdir().unwrap();
+        StoredHead { labels: unnamed.clone(), ..head() }.write(home.path()).unwrap();
+        tamper_config(home.path(), |config| {
+            // Two layers, tanh and the first token's state are the library's defaults; the number of
+            // labels is that of the weights.
+            config["config"] = json!({"head_type": "classification", "id2label": id2label});
+            tamper(config);
+        });
+        let read = StoredHead::read(home.path()).unwrap().unwrap();
+        assert_eq!(read, StoredHead { labels: expected, ..head() });
+    }
+}
+
+#[test]
+fn other_heads_whose_names_begin_alike_are_passed_over_as_the_library_saves_them() {
+    let home = tempfile::tempdir().unwrap();
+    head().write(home.path()).unwrap();
+    let (square, bias) = (values(HIDDEN * HIDDEN, 1), values(HIDDEN, 2));
+    let (out, out_bias) = (values(3 * HIDDEN, 1), values(3, 2));
+    let mut tensors: Vec<(String, Vec<usize>, &[f32])> = Vec::new();
+    for head in ["rte", "rte2"] {
+        tensors.push((format!("heads.{head}.1.weight"), vec![HIDDEN, HIDDEN], &square));
+        tensors.push((format!("heads.{head}.1.bias"), vec![HIDDEN], &bias));
+        tensors.push((format!("heads.{head}.4.weight"), vec![3, HIDDEN], &out));
+        tensors.push((format!("heads.{head}.4.bias"), vec![3], &out_bias));
+    }
+    write_tensors(&home.path().join(HEAD_WEIGHTS), tensors).unwrap();
+    assert_eq!(StoredHead::read(home.path()).unwrap().unwrap(), head());
+}
+
+#[test]
 fn tampered_tensors_are_named() {
     let weight = values(3 * HIDDEN, 0);
     let square = values(HIDDEN * HIDDEN, 0);
@@ -197,7 +260,7 @@ fn tampered_tensors_are_named() {
         (&[("heads.rte.1.weight", &[3, 8])], "has shape [3, 8], expected [8, 8]"),
         (
             &[("heads.rte.1.weight", &[8, 8]), ("heads.mnli.1.bias", &[8])],
-            "also has a head called \"mnli\"",
+            "it belongs to another head, \"mnli\"",
         ),
         (&[("classifier.weight", &[3, 8])], "unexpected tensor \"classifier.weight\""),
     ];
@@ -219,12 +282,12 @@ fn tampered_tensors_are_named() {
 }
 
 #[test]
-fn heads_of_plain_models_are_read_where_they_are_the_same_function() {
+fn heads_of_plain_models_are_read() {
     let home = tempfile::tempdir().unwrap();
-    let write = |class: &str, model_type: &str, layers: [&str; 2]| {
+    let write = |class: &str, model_type: &str, layers: &[&str]| {
         let [dense, out] = [linear(HIDDEN, true), linear(2, true)];
         let mut tensors: Vec<(String, Vec<usize>, &[f32])> = Vec::new();
-        for (name, layer) in layers.into_iter().zip([&dense, &out]) {
+        for (name, layer) in layers.iter().rev().zip([&out, &dense]) {
             let shape = vec![layer.outputs, HIDDEN];
             tensors.push((format!("{name}.weight"), shape, &layer.weight));
             let bias = layer.bias.as_ref().unwrap();
@@ -239,8 +302,8 @@ fn heads_of_plain_models_are_read_where_they_are_the_same_function() {
         fs::write(home.path().join(HEAD_CONFIG), config.to_string()).unwrap();
         StoredHead::read(home.path())
     };
-    let roberta = ["classifier.dense", "classifier.out_proj"];
-    let distilbert = ["pre_classifier", "classifier"];
+    let roberta: &[&str] = &["classifier.dense", "classifier.out_proj"];
+    let distilbert: &[&str] = &["pre_classifier", "classifier"];
     for (class, model_type, layers, activation) in [
         ("RobertaForSequenceClassification", "roberta", roberta, Activation::Tanh),
         ("XLMRobertaForSequenceClassification", "xlm-roberta", roberta, Activation::Tanh),
@@ -256,8 +319,23 @@ fn heads_of_plain_models_are_read_where_they_are_the_same_function() {
     fs::write(home.path().join("adapter_config.json"), "{\"name\": \"rte\"}").unwrap();
     let read = write("RobertaForSequenceClassification", "roberta", roberta).unwrap().unwrap();
     assert_eq!(read.name, "rte");
-    let message = write("BertForSequenceClassification", "bert", roberta).unwrap_err().to_string();
-    assert!(message.contains("\"model_class\" is \"BertForSequenceClassification\""), "{message}");
+    let read = write("BertForSequenceClassification", "bert", &["classifier"]).unwrap().unwrap();
+    assert_eq!((&read.layers[..], read.use_pooler), (&[linear(2, true)][..], true));
+    assert_eq!(read.activation, None);
+    // Without the number of labels it is that of the weights.
+    tamper_config(home.path(), |config| {
+        config.as_object_mut().unwrap().remove("num_labels");
+        config["label2id"] = json!(null);
+    });
+    let sparse = StoredHead::read(home.path()).unwrap().unwrap();
+    assert_eq!(sparse, StoredHead { labels: None, ..read });
+    for (class, layers, expected) in [
+        ("BertForTokenClassification", &["classifier"][..], "is \"BertForTokenClassification\""),
+        ("BertForSequenceClassification", roberta, "no tensor \"classifier.weight\""),
+    ] {
+        let message = write(class, "bert", layers).unwrap_err().to_string();
+        assert!(message.contains(expected), "{message}");
+    }
 }
 
 #[test]

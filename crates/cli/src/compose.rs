@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use adaptkit::adapters::AdapterError;
 use adaptkit::adapters::composition::{Composition, Way, Ways};
 use adaptkit::adapters::files::{
     BaseReference, Provenance, StoredAdapter, StoredComposition, StoredFuse, StoredFusion,
@@ -25,7 +26,8 @@ pub(crate) struct ComposeFlags {
     /// 'batch_split(…, batch_sizes=[2, 3])'; a name for its answers may stand before it
     #[arg(long, value_name = "[NAME=]COMPOSITION", help_heading = "Composition")]
     pub(crate) compose: Vec<String>,
-    /// The adapter whose head answers, where a composition does not decide it
+    /// The head that answers, where an adapter, a fusion or a composition does not decide it: that of
+    /// an adapter of a composition, or one that was saved beside an adapter or a fusion
     #[arg(long, value_name = "NAME", help_heading = "Composition")]
     pub(crate) head: Option<String>,
 }
@@ -87,7 +89,7 @@ impl ComposeFlags {
     pub(crate) fn answers(&self, adapters: &[PathArgument]) -> Result<Vec<Answers>, CliError> {
         let mut members = Members::default();
         for text in adapters {
-            members.add(text)?;
+            members.add(text, self.head.as_deref())?;
         }
         let mut used = BTreeSet::new();
         let texts = self.compose.iter().map(|text| {
@@ -123,19 +125,7 @@ impl ComposeFlags {
         if StoredComposition::is_at(directory) {
             return self.of_directory(name, directory)?.single();
         }
-        self.check_head()?;
-        TaskFolder::read(directory)
-    }
-
-    /// That a head is asked for of a composition only.
-    pub(crate) fn check_head(&self) -> Result<(), CliError> {
-        match &self.head {
-            Some(name) => Err(CliError::usage(format!(
-                "--head {name} chooses the head of a composition; an adapter's or fusion's own \
-                 answers for it"
-            ))),
-            None => Ok(()),
-        }
+        TaskFolder::read(directory, self.head.as_deref())
     }
 
     /// The answers of a setup's directory.
@@ -266,7 +256,7 @@ fn missing(error: impl std::fmt::Display, parts: &StoredParts) -> CliError {
 
 impl Members {
     /// Adds what a directory holds: an adapter, a fusion with or without its members, a head.
-    fn add(&mut self, text: &PathArgument) -> Result<(), CliError> {
+    fn add(&mut self, text: &PathArgument, wanted: Option<&str>) -> Result<(), CliError> {
         let (name, directory) = text.named();
         let path = directory.path();
         let origin = Provenance::read(path)?;
@@ -276,8 +266,16 @@ impl Members {
                 "{directory} holds a composition; give its adapters' own directories"
             )));
         }
-        if StoredFusion::is_at(path) {
-            let (fusion, head) = StoredFusion::read(path)?;
+        if StoredFuse::is_alone_at(path) {
+            let fuse = StoredFuse::read(path)?;
+            let members = fuse.name();
+            self.fusion(text, fuse)?;
+            given.insert(members.clone());
+            if let Some(head) = StoredHead::read(path)? {
+                given.extend(self.fusion_head(text, (name, members), head, origin.as_ref())?);
+            }
+        } else if StoredFusion::is_at(path) {
+            let fusion = StoredFusion::read_members(path)?;
             let members = fusion.name();
             self.fusion(text, fusion.fuse())?;
             given.insert(members.clone());
@@ -285,18 +283,10 @@ impl Members {
                 given.insert(member.name.clone());
                 self.adapter(text, member)?;
             }
-            if let Some(head) = head {
-                let own = name.map_or_else(|| head.name.clone(), str::to_owned);
-                for name in [members, own] {
-                    given.insert(name.clone());
-                    self.origins.extend(origin.clone().map(|origin| (name.clone(), origin)));
-                    self.head(text, &name, head.clone())?;
-                }
+            let wanted = wanted.filter(|_| name.is_none());
+            if let Some(head) = fusion_head_at(path, wanted)? {
+                given.extend(self.fusion_head(text, (name, members), head, origin.as_ref())?);
             }
-        } else if StoredFuse::is_alone_at(path) {
-            let fuse = StoredFuse::read(path)?;
-            given.insert(fuse.name());
-            self.fusion(text, fuse)?;
         } else {
             let head = StoredHead::read(path)?;
             let name = match StoredHead::is_alone_at(path) {
@@ -322,6 +312,24 @@ impl Members {
         Ok(())
     }
 
+    /// Adds the head of a fusion under its own name, or the one that is given, and under the names
+    /// of the fusion's members; returns these names.
+    fn fusion_head(
+        &mut self,
+        text: &str,
+        (name, members): (Option<&str>, String),
+        head: StoredHead,
+        origin: Option<&Provenance>,
+    ) -> Result<BTreeSet<String>, CliError> {
+        let own = name.map_or_else(|| head.name.clone(), str::to_owned);
+        let names = BTreeSet::from([members, own]);
+        for name in &names {
+            self.origins.extend(origin.map(|origin| (name.clone(), origin.clone())));
+            self.head(text, name, head.clone())?;
+        }
+        Ok(names)
+    }
+
     fn adapter(&mut self, text: &str, adapter: StoredAdapter) -> Result<(), CliError> {
         match self.parts.adapters.get(&adapter.name) {
             // A fusion brings its members along, which may have been given as well.
@@ -345,6 +353,18 @@ impl Members {
             Some(_) => Err(twice(text, "heads", name)),
             None => Ok(()),
         }
+    }
+}
+
+/// The head that answers for a fusion: the wanted one, where it is one of the fusion's, or its own.
+fn fusion_head_at(path: &Path, wanted: Option<&str>) -> Result<Option<StoredHead>, CliError> {
+    match StoredFusion::read_head(path, wanted) {
+        // It may be the head of something else that is given.
+        Err(AdapterError::NoSuchHead { .. }) => match StoredFusion::read_head(path, None) {
+            Err(AdapterError::HeadUnclear { .. }) => Ok(None),
+            head => Ok(head?),
+        },
+        head => Ok(head?),
     }
 }
 

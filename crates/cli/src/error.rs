@@ -116,6 +116,20 @@ impl CliError {
                 "--overwrite replaces it; what is there stays until the new one is complete"
                     .to_owned()
             }
+            CliError::Adapter(AdapterError::HeadUnclear { .. }) => {
+                "--head NAME chooses one (predict, eval, prune)".to_owned()
+            }
+            CliError::Adapter(AdapterError::Name { .. }) => {
+                "--adapter NAME=DIR gives an adapter another name".to_owned()
+            }
+            CliError::Adapter(AdapterError::NoRoom { .. }) => {
+                "free some space, or choose an --output-dir on another disk".to_owned()
+            }
+            CliError::Adapter(AdapterError::NoMember { .. }) => {
+                "give the members too and say how they go together: --adapter A --adapter B \
+                 --adapter FUSION --compose 'fuse(A, B)'"
+                    .to_owned()
+            }
             CliError::Adapter(
                 AdapterError::WrongBase { .. } | AdapterError::OtherTokenizer { .. },
             ) => "--model must be the base that the adapter was trained on; `adaptkit inspect` \

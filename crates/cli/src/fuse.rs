@@ -1,7 +1,7 @@
 //! `adaptkit fuse`: a fusion of trained adapters, and a head, for a task.
 
 use adaptkit::adapters::config::FusionConfig;
-use adaptkit::adapters::files::{ADAPTER_SETUP, Provenance, StoredAdapter};
+use adaptkit::adapters::files::{ADAPTER_SETUP, Provenance, StoredAdapter, StoredFusion};
 use adaptkit::encoder::foreign_text::quoted;
 use clap::Args;
 
@@ -50,6 +50,7 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     // What the library names folders after.
     let names: Vec<&str> = members.iter().map(|(member, _)| &member.name[..]).collect();
     let head = adapter_name(flags.run.output_dir());
+    StoredFusion::check_names(&names, &head)?;
     let mut own = own_files();
     own.extend([ADAPTER_SETUP.to_owned(), names.join(","), head]);
     own.extend(names.into_iter().map(str::to_owned));

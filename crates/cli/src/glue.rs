@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::StagedDirectory;
+use adaptkit::adapters::room;
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::data::AnswerSpace;
@@ -78,6 +79,9 @@ struct SubmitFlags {
 
 const ARCHIVE: &str = "submission.zip";
 
+/// The most that a row of a file takes, twice for the archive.
+const BYTES_OF_ROW: u64 = 64;
+
 /// The value of `--adapter`: `TASK=DIR`.
 fn task_adapter(text: OsString) -> Result<(&'static Task, PathBuf), String> {
     let (task, directory) =
@@ -122,7 +126,7 @@ impl SubmitFlags {
         let own = own_files();
         StagedDirectory::check(&self.output_dir, self.overwrite, &own)?;
         let folders = self.adapter.iter().map(|(task, path)| {
-            let folder = TaskFolder::read(path)?;
+            let folder = TaskFolder::read(path, None)?;
             folder.say(common);
             let space = folder.answer_space(None)?;
             check_labels(task, &space, path)?;
@@ -134,11 +138,20 @@ impl SubmitFlags {
         let device = common.device()?;
         let encoder = Encoder::load(&directory, &device, common.precision(&device))?;
         let tokenizer = Tokenizer::from_dir(&directory, encoder.config())?;
+        // What does not fit the base shows before the first task's rows.
+        let models = folders.into_iter().map(|(task, folder, space)| {
+            let model = folder.on(&encoder, &tokenizer, &self.model)?;
+            let (name, length) =
+                (folder.name().to_owned(), folder.max_length(self.max_length, &encoder)?);
+            Ok((task, name, space, model, length))
+        });
+        let models = models.collect::<Result<Vec<_>, CliError>>()?;
+        let rows: usize = planned.iter().chain(&missing).map(|file| file.rows).sum();
+        room::check(&self.output_dir, BYTES_OF_ROW * rows as u64 + room::AROUND)?;
         let staged = StagedDirectory::create(&self.output_dir, self.overwrite, &own)?;
         let mut files = Vec::new();
-        for (task, folder, space) in &folders {
-            let model = folder.on(&encoder, &tokenizer, &self.model)?;
-            let max_length = folder.max_length(self.max_length, &encoder)?;
+        for (task, name, space, model, max_length) in &models {
+            let max_length = *max_length;
             for file in planned.iter().filter(|file| file.task.name == task.name) {
                 let mut batches = task.open(&self.data, file.test)?.batches();
                 let (mut indices, mut logits, mut cut) = (Vec::new(), Vec::new(), 0);
@@ -148,10 +161,9 @@ impl SubmitFlags {
                         .device()
                         .run(|| rows::tokenise_examples(&tokenizer, &rows, max_length))?;
                     cut += tokens.iter().filter(|row| row.truncated).count();
-                    for (row, scores) in predict(&encoder, &model, &tokens).into_iter().enumerate()
-                    {
+                    for (row, scores) in predict(&encoder, model, &tokens).into_iter().enumerate() {
                         check_scores(row, &scores)
-                            .map_err(|error| CliError::of_scoring(error, folder.name(), &rows))?;
+                            .map_err(|error| CliError::of_scoring(error, name, &rows))?;
                         logits.push(scores);
                     }
                     indices.extend(rows.into_iter().map(|row| row.index.unwrap_or_default()));

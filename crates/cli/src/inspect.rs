@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use adaptkit::adapters::AdapterError;
 use adaptkit::adapters::files::{
     ADAPTER_CONFIG, HeadKind, Provenance, PrunedFrom, StoredAdapter, StoredAttention,
     StoredComposition, StoredFusion, StoredHead,
@@ -118,7 +119,7 @@ fn adapter_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
 }
 
 fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
-    let (fusion, head) = StoredFusion::read(directory)?;
+    let fusion = StoredFusion::read_members(directory)?;
     let mut layers: Vec<usize> = fusion.attention.keys().map(|place| place.layer).collect();
     layers.dedup();
     let members = fusion.members.iter().map(|member| {
@@ -148,7 +149,14 @@ fn fusion_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
         "hidden_size": fusion.model.hidden_size,
     });
     let mut facts = facts.as_object().cloned().unwrap_or_default();
-    facts.extend(head_facts(head.as_ref()));
+    match StoredFusion::read_head(directory, None) {
+        Ok(head) => facts.extend(head_facts(head.as_ref())),
+        Err(AdapterError::HeadUnclear { heads, .. }) => {
+            let names: Vec<&String> = heads.iter().map(|head| &head.name).collect();
+            facts.insert("heads".to_owned(), json!(names));
+        }
+        Err(error) => return Err(error.into()),
+    }
     let provenance = Provenance::read(directory)?;
     if let Some(PrunedFrom { keep, by, attention }) =
         provenance.as_ref().and_then(|provenance| provenance.pruned.as_ref())
@@ -192,11 +200,13 @@ fn head_facts(head: Option<&StoredHead>) -> Map<String, Value> {
             "head": "regression",
             "head_outputs": 1,
             "head_parameters": head.parameters(),
+            "head_on_pooler": head.use_pooler.then_some(true),
         }),
         Some(head) => json!({
             "head": head.kind.name(),
             "head_outputs": head.outputs(),
             "head_parameters": head.parameters(),
+            "head_on_pooler": head.use_pooler.then_some(true),
             "labels": head.labels,
         }),
     };
@@ -236,6 +246,8 @@ fn base_facts(directory: &Path) -> Result<Map<String, Value>, CliError> {
     let facts = json!({
         "kind": "base model",
         "family": config.family.name(),
+        "assumed": (!config.assumed.is_empty()).then_some(&config.assumed),
+        "custom_code": config.custom_code,
         "layers": config.num_hidden_layers,
         "hidden_size": config.hidden_size,
         "attention_heads": config.num_attention_heads,

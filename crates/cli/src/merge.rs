@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use adaptkit::adapters::atomic::StagedDirectory;
 use adaptkit::adapters::files::{Provenance, StoredAdapter, StoredHead};
+use adaptkit::adapters::room;
 use adaptkit::encoder::foreign_text::quoted;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -55,13 +56,20 @@ struct Member {
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     let members = flags.members()?;
     let name = adapter_name(&flags.output_dir);
+    let own = own_files();
+    let own: Vec<&str> = own.iter().map(String::as_str).collect();
+    StagedDirectory::check(&flags.output_dir, flags.overwrite, &own)?;
+    let largest = members.iter().map(|member| {
+        let head = member.head.as_ref().map_or(0, StoredHead::parameters);
+        member.adapter.parameters() + head
+    });
+    let largest = largest.max().unwrap_or(0) as u64;
+    room::check(&flags.output_dir, 4 * largest + room::AROUND)?;
     let adapters: Vec<&StoredAdapter> = members.iter().map(|member| &member.adapter).collect();
     let weights: Vec<f64> = members.iter().map(|member| member.weight).collect();
     let merged = StoredAdapter::merged(&name, &adapters, &weights)?;
     let origin = flags.origin(&members, common)?;
     let (head, source) = flags.head(&members, &name, &weights, common)?;
-    let own = own_files();
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
     let staged = StagedDirectory::create(&flags.output_dir, flags.overwrite, &own)?;
     merged.write(staged.path())?;
     if let Some(head) = &head {

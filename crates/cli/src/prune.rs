@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{
-    ADAPTER_SETUP, BaseReference, Provenance, PrunedFrom, StoredFusion, StoredHead,
+    ADAPTER_SETUP, BaseReference, Provenance, PrunedFrom, StoredAdapter, StoredFusion, StoredHead,
 };
-use adaptkit::adapters::{MeanAttention, Pruned, Pruning, TaskModel};
+use adaptkit::adapters::{MeanAttention, Pruned, Pruning, TaskModel, room};
 use adaptkit::encoder::foreign_text::{path_shown, quoted};
 use adaptkit::encoder::{Encoder, Tokenizer};
 use adaptkit::training::TrainingError;
@@ -43,6 +43,9 @@ pub(crate) struct Flags {
     /// The fusion's directory, which stays as it is
     #[arg(long, alias = "adapter", value_name = "DIR")]
     fusion: PathBuf,
+    /// The fusion's head, where several lie beside it
+    #[arg(long, value_name = "NAME")]
+    head: Option<String>,
     /// How many members to keep
     #[arg(long, value_name = "K", required_unless_present = "sweep")]
     keep: Option<usize>,
@@ -123,7 +126,7 @@ struct Kept {
 
 pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     flags.check()?;
-    let folder = TaskFolder::read(&flags.fusion)?;
+    let folder = TaskFolder::read(&flags.fusion, flags.head.as_deref())?;
     let Stored::Fusion(fusion) = &folder.stored else {
         return Err(CliError::usage(format!(
             "--fusion {}: it holds no fusion, and there is nothing to prune in anything else; \
@@ -142,6 +145,11 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
     if let (Some(output), Some(own)) = (&flags.output_dir, &own) {
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
         StagedDirectory::check(output, flags.overwrite, &own)?;
+        let names: Vec<&str> = fusion.members.iter().map(|member| &member.name[..]).collect();
+        StoredFusion::check_names(&names, &adapter_name(output))?;
+        let members = fusion.members.iter().map(StoredAdapter::parameters).sum::<usize>();
+        let numbers = members + fusion.parameters() + folder.head.parameters();
+        room::check(output, 4 * numbers as u64 + room::AROUND)?;
     }
     let space = folder.answer_space(None)?;
     let objective = flags.objective.read(&space)?;
@@ -286,10 +294,16 @@ impl Session<'_> {
     /// Trains fusion and head on from where they are, as `adaptkit fuse` does.
     fn retrain(&self, pruned: &mut Pruned, head: &mut StoredHead) -> Result<(), CliError> {
         let Some((validation, scoring)) = &self.validation else { return Ok(()) };
+        for member in &pruned.fusion.members {
+            member.config.check_trainable()?;
+        }
         let mut model = TaskModel::from_stored_fusion(&self.encoder, &pruned.fusion, head)?;
         let robust = self.folder.provenance.as_ref().and_then(|p| p.adapterdrop.as_deref());
         let layers = self.encoder.config().num_hidden_layers;
-        let dropout = self.encoder.config().hidden_dropout_prob;
+        let dropout = match head.dropout_prob {
+            Some(dropout) => dropout as f32,
+            None => self.encoder.config().head_dropout(),
+        };
         let options = HyperParameters {
             epochs: self.flags.retrain_epochs,
             batch_size: self.flags.batch_size,

@@ -51,22 +51,30 @@ pub(crate) struct TaskFolder {
 }
 
 impl TaskFolder {
-    pub(crate) fn read(directory: &Path) -> Result<TaskFolder, CliError> {
+    /// Reads the directory; the head called `wanted` answers, or the one that belongs to what is in
+    /// it.
+    pub(crate) fn read(directory: &Path, wanted: Option<&str>) -> Result<TaskFolder, CliError> {
         if StoredComposition::is_at(directory) {
-            return ComposeFlags::default().of_directory(None, directory)?.single();
+            let head = wanted.map(str::to_owned);
+            let composing = ComposeFlags { head, ..ComposeFlags::default() };
+            return composing.of_directory(None, directory)?.single();
         }
         let (stored, head) = if StoredFusion::is_at(directory) {
-            let (fusion, head) = StoredFusion::read(directory)?;
-            (Stored::Fusion(fusion), head)
+            let fusion = StoredFusion::read_members(directory)?;
+            (Stored::Fusion(fusion), StoredFusion::read_head(directory, wanted)?)
         } else if StoredHead::is_alone_at(directory) {
-            (Stored::Nothing, StoredHead::read(directory)?)
+            (Stored::Nothing, StoredHead::of_adapter(directory, wanted)?)
         } else {
             let adapter = StoredAdapter::read(directory)?;
-            (Stored::Adapter(adapter), StoredHead::read(directory)?)
+            (Stored::Adapter(adapter), StoredHead::of_adapter(directory, wanted)?)
         };
         let head = head.ok_or_else(|| {
+            let what = match stored {
+                Stored::Fusion(_) => "a fusion",
+                _ => "an adapter",
+            };
             CliError::usage(format!(
-                "{} holds an adapter without a head: there is nothing to predict with; save it \
+                "{} holds {what} without a head: there is nothing to predict with; save it \
                  with its head (with_head=True in the Python library)",
                 directory.display()
             ))

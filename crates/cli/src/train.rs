@@ -12,7 +12,7 @@ mod run_folder;
 mod subject;
 
 use adaptkit::adapters::AdapterConfig;
-use adaptkit::adapters::config::{Initialisation, ReductionFactor};
+use adaptkit::adapters::config::{ConfigText, Initialisation, ReductionFactor};
 use adaptkit::compute::Activation;
 use clap::Args;
 
@@ -34,7 +34,8 @@ use crate::task_folder::own_files;
 pub(crate) struct Flags {
     #[command(flatten)]
     run: RunFlags,
-    /// Where adapters sit: pfeiffer (seq_bn), houlsby (double_seq_bn) or parallel (par_bn)
+    /// Where adapters sit: pfeiffer (seq_bn), houlsby (double_seq_bn) or parallel (par_bn); fields
+    /// that differ may follow in brackets, as in the Python library: 'seq_bn[reduction_factor=8]'
     #[arg(
         long,
         alias = "adapter-config",
@@ -64,8 +65,8 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME", help_heading = "Adapter")]
     init_weights: Option<String>,
     /// The share of the adapter's outputs that training drops
-    #[arg(long, value_name = "P", default_value_t = 0.0, help_heading = "Adapter")]
-    adapter_dropout: f64,
+    #[arg(long, value_name = "P", help_heading = "Adapter")]
+    adapter_dropout: Option<f64>,
 }
 
 fn help() -> String {
@@ -94,13 +95,24 @@ pub(crate) fn run(flags: &Flags, common: &Common) -> Result<(), CliError> {
 
 impl Flags {
     fn adapter_config(&self) -> Result<AdapterConfig, CliError> {
-        let dropout = self.adapter_dropout;
-        if !(0.0..1.0).contains(&dropout) {
-            let message = format!("--adapter-dropout is {dropout}, not a share from 0 to below 1");
-            return Err(CliError::usage(message));
+        let in_brackets = |error| CliError::usage(format!("--adapter: {error}"));
+        let text = ConfigText::parse(&self.adapter).map_err(in_brackets)?;
+        let mut config = text.config().map_err(in_brackets)?;
+        config.check_trainable().map_err(in_brackets)?;
+        for (flag, given, field) in [
+            ("reduction-factor", self.reduction_factor.is_some(), "reduction_factor"),
+            ("bottleneck-size", self.bottleneck_size.is_some(), "reduction_factor"),
+            ("non-linearity", self.non_linearity.is_some(), "non_linearity"),
+            ("init-weights", self.init_weights.is_some(), "init_weights"),
+            ("adapter-dropout", self.adapter_dropout.is_some(), "dropout"),
+        ] {
+            if given && text.changes.contains_key(field) {
+                return Err(CliError::usage(format!(
+                    "--{flag} and {field} in the brackets of --adapter say the same thing: give \
+                     one of them"
+                )));
+            }
         }
-        let mut config = AdapterConfig::preset(&self.adapter)
-            .map_err(|error| CliError::usage(format!("--adapter: {error}")))?;
         if self.bottleneck_size == Some(0) {
             return Err(CliError::usage("--bottleneck-size is 0, it must be at least 1"));
         }
@@ -123,7 +135,14 @@ impl Flags {
                 CliError::usage(format!("--init-weights is '{name}'; known are {known}"))
             })?;
         }
-        config.dropout = self.adapter_dropout;
+        if let Some(dropout) = self.adapter_dropout {
+            if !(0.0..1.0).contains(&dropout) {
+                let message =
+                    format!("--adapter-dropout is {dropout}, not a share from 0 to below 1");
+                return Err(CliError::usage(message));
+            }
+            config.dropout = dropout;
+        }
         Ok(config)
     }
 }

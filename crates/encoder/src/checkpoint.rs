@@ -24,7 +24,7 @@ use adaptkit_kernels::mapped::MappedFile;
 use serde::Deserialize;
 
 use crate::error::quoted;
-use crate::{EncoderError, json_file};
+use crate::{EncoderError, directory, json_file};
 use stored::Stored;
 
 /// What models with a head put before the names of the bare model's tensors.
@@ -78,7 +78,7 @@ impl Checkpoint {
             }
         }
         let expected = "model.safetensors, no pytorch_model.bin and no index of either";
-        Err(EncoderError::MissingFile { path: dir.into(), expected })
+        Err(directory::not_a_base(dir, expected))
     }
 
     /// Opens one file: PyTorch's format if its name ends in `.bin`, `.pt`, `.pth` or `.ckpt`, else
@@ -142,6 +142,11 @@ impl Checkpoint {
     /// The tensors' names as the files have them, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
+    }
+
+    /// The file or the index that was opened.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The shape of a tensor.

@@ -1,14 +1,17 @@
 //! What an encoder is, from a Hugging Face `config.json`.
 //!
 //! The families are one post-norm encoder with different embeddings, names and one optional
-//! attention bias, so there is one configuration. Each family says only which keys its file uses
-//! and which values its class takes where old files are silent. Sizes are never guessed: a file
-//! without one is refused.
+//! attention bias, so there is one configuration. Each family says only which keys its file uses.
+//! A field that is absent has the value that the class of `transformers` gives it; a `null` in
+//! place of a size or an activation is refused, as that class could not be built with it either.
 
+mod class_defaults;
+pub(crate) mod model_type;
 mod module_names;
 #[cfg(test)]
 mod tests;
 
+use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -16,9 +19,11 @@ use adaptkit_compute::Activation;
 use serde_json::{Map, Value};
 
 use crate::error::quoted;
-use crate::{EncoderError, json_file};
+use crate::{EncoderError, directory, json_file};
 
 pub use module_names::{BaseModule, LayerModule};
+
+use class_defaults::ClassDefaults;
 
 /// What to do about a file that is not what its weights need.
 const OWN_CONFIG: &str = "take the config.json that belongs to the weights";
@@ -126,6 +131,13 @@ pub struct EncoderConfig {
     pub hidden_dropout_prob: f32,
     /// Dropout of attention when the base itself is trained.
     pub attention_probs_dropout_prob: f32,
+    /// Dropout of heads, where the file gives them one of their own: `classifier_dropout`, or
+    /// DistilBERT's `seq_classif_dropout`, which has a default.
+    pub classifier_dropout: Option<f32>,
+    /// The code that the model brings along (`auto_map`), which is never run here.
+    pub custom_code: Option<String>,
+    /// Fields that the file lacks and that have the value of their class.
+    pub assumed: Vec<&'static str>,
 }
 
 impl EncoderConfig {
@@ -137,12 +149,17 @@ impl EncoderConfig {
     pub fn from_dir(dir: &Path) -> Result<EncoderConfig, EncoderError> {
         let path = dir.join("config.json");
         if !path.is_file() {
-            return Err(EncoderError::MissingFile { path: dir.into(), expected: "config.json" });
+            return Err(directory::not_a_base(dir, "config.json"));
         }
         match json_file::read(&path)? {
-            Value::Object(fields) => Fields { path, fields }.config(),
+            Value::Object(fields) => Fields::new(path, fields).config(),
             _ => Err(EncoderError::Json { path, reason: "it is not a JSON object".into() }),
         }
+    }
+
+    /// The share of its inputs that a new head drops in training, as in the `adapters` library.
+    pub fn head_dropout(&self) -> f32 {
+        self.classifier_dropout.unwrap_or(self.hidden_dropout_prob)
     }
 
     /// Tokens in the longest row.
@@ -172,6 +189,8 @@ impl EncoderConfig {
 
 /// The keys under which a family's file has what others have under another.
 struct Keys {
+    /// Names that the file may have instead, which then count before the family's own.
+    aliases: [(&'static str, &'static str); 3],
     hidden_size: &'static str,
     num_hidden_layers: &'static str,
     num_attention_heads: &'static str,
@@ -179,9 +198,11 @@ struct Keys {
     activation: &'static str,
     hidden_dropout_prob: &'static str,
     attention_probs_dropout_prob: &'static str,
+    classifier_dropout: &'static str,
 }
 
 const KEYS: Keys = Keys {
+    aliases: [("", ""); 3],
     hidden_size: "hidden_size",
     num_hidden_layers: "num_hidden_layers",
     num_attention_heads: "num_attention_heads",
@@ -189,9 +210,15 @@ const KEYS: Keys = Keys {
     activation: "hidden_act",
     hidden_dropout_prob: "hidden_dropout_prob",
     attention_probs_dropout_prob: "attention_probs_dropout_prob",
+    classifier_dropout: "classifier_dropout",
 };
 
 const DISTILBERT_KEYS: Keys = Keys {
+    aliases: [
+        ("dim", "hidden_size"),
+        ("n_layers", "num_hidden_layers"),
+        ("n_heads", "num_attention_heads"),
+    ],
     hidden_size: "dim",
     num_hidden_layers: "n_layers",
     num_attention_heads: "n_heads",
@@ -199,6 +226,7 @@ const DISTILBERT_KEYS: Keys = Keys {
     activation: "activation",
     hidden_dropout_prob: "dropout",
     attention_probs_dropout_prob: "attention_dropout",
+    classifier_dropout: "seq_classif_dropout",
 };
 
 /// What no encoder of these families exceeds; a number beyond is a damaged file.
@@ -210,7 +238,7 @@ const MOST_POSITIONS: u64 = 1 << 20;
 const MOST_TOKEN_TYPES: u64 = 1 << 10;
 
 /// The one number of buckets that MPNet's formula has, whatever the file says.
-const RELATIVE_BUCKETS: u64 = 32;
+const RELATIVE_BUCKETS: u64 = class_defaults::RELATIVE_BUCKETS as u64;
 
 /// Fields that ask for another computation unless they are absent or say this.
 const ONLY: [(&str, Option<&str>); 6] = [
@@ -225,61 +253,100 @@ const ONLY: [(&str, Option<&str>); 6] = [
 struct Fields {
     path: PathBuf,
     fields: Map<String, Value>,
+    /// Fields that were looked for and are not there.
+    assumed: RefCell<Vec<&'static str>>,
 }
 
 impl Fields {
+    fn new(path: PathBuf, fields: Map<String, Value>) -> Fields {
+        Fields { path, fields, assumed: RefCell::new(Vec::new()) }
+    }
+
     fn config(&self) -> Result<EncoderConfig, EncoderError> {
-        let model_type = self.text("model_type")?;
-        let family = Family::from_model_type(model_type).ok_or_else(|| {
-            let known: Vec<&str> = MODEL_TYPES.iter().map(|(name, _)| *name).collect();
-            let reason = format!("is {}; known are {}", quoted(model_type), known.join(", "));
-            self.wrong("model_type", reason)
-        })?;
+        let custom_code = self.custom_code();
+        let because_of_code = |error| match &custom_code {
+            Some(code) => EncoderError::CustomCode { code: code.clone(), source: Box::new(error) },
+            None => error,
+        };
+        let config = self.config_of_class().map_err(because_of_code)?;
+        Ok(EncoderConfig { custom_code, ..config })
+    }
+
+    fn config_of_class(&self) -> Result<EncoderConfig, EncoderError> {
+        let (family, model_type) = self.model_type()?;
         self.refuse_other_computations()?;
+        let defaults = ClassDefaults::of(family, model_type);
         let keys = if family == Family::DistilBert { &DISTILBERT_KEYS } else { &KEYS };
-        let hidden_size = self.size(keys.hidden_size, 1..=LARGEST_WIDTH)?;
+        let size = |key: &'static str, allowed: RangeInclusive<u64>, default: usize| {
+            let alias = keys.aliases.iter().find(|(own, _)| *own == key);
+            let alias = alias.map(|(_, alias)| *alias).filter(|a| self.fields.contains_key(*a));
+            self.size(alias.unwrap_or(key), allowed, default)
+        };
+        let hidden_size = size(keys.hidden_size, 1..=LARGEST_WIDTH, defaults.hidden_size)?;
         let embedding_size = match family {
-            Family::Electra => self.size("embedding_size", 1..=LARGEST_WIDTH)?,
+            Family::Electra => size("embedding_size", 1..=LARGEST_WIDTH, defaults.embedding_size)?,
             _ => hidden_size,
         };
         let type_vocab_size = match family {
             Family::DistilBert | Family::MpNet => 0,
-            _ => self.size("type_vocab_size", 1..=MOST_TOKEN_TYPES)?,
+            _ => size("type_vocab_size", 1..=MOST_TOKEN_TYPES, defaults.type_vocab_size)?,
         };
         let buckets = match family {
-            Family::MpNet => Some(
-                self.size("relative_attention_num_buckets", RELATIVE_BUCKETS..=RELATIVE_BUCKETS)?,
-            ),
+            Family::MpNet => Some(size(
+                "relative_attention_num_buckets",
+                RELATIVE_BUCKETS..=RELATIVE_BUCKETS,
+                class_defaults::RELATIVE_BUCKETS,
+            )?),
             _ => None,
         };
         let layer_norm_eps = match family {
-            Family::DistilBert => 1e-12,
-            _ => self.fraction("layer_norm_eps", 1e-12)?,
+            Family::DistilBert => class_defaults::LAYER_NORM_EPS,
+            _ => self.fraction("layer_norm_eps", class_defaults::LAYER_NORM_EPS)?,
         };
         if layer_norm_eps == 0.0 {
             return Err(
                 self.wrong("layer_norm_eps", "is 0; equal numbers would divide by it".into())
             );
         }
+        let dropout = |key: &str| self.fraction(key, class_defaults::DROPOUT);
         let config = EncoderConfig {
             family,
             model_type: model_type.to_owned(),
             architectures: self.architectures(),
             name: self.fields.get("_name_or_path").and_then(Value::as_str).unwrap_or("").to_owned(),
-            vocab_size: self.size("vocab_size", 1..=LARGEST_VOCABULARY)?,
+            vocab_size: size("vocab_size", 1..=LARGEST_VOCABULARY, defaults.vocab_size)?,
             embedding_size,
             hidden_size,
-            num_hidden_layers: self.size(keys.num_hidden_layers, 1..=MOST_LAYERS)?,
-            num_attention_heads: self.size(keys.num_attention_heads, 1..=LARGEST_WIDTH)?,
-            intermediate_size: self.size(keys.intermediate_size, 1..=LARGEST_INTERMEDIATE)?,
+            num_hidden_layers: size(
+                keys.num_hidden_layers,
+                1..=MOST_LAYERS,
+                defaults.num_hidden_layers,
+            )?,
+            num_attention_heads: size(
+                keys.num_attention_heads,
+                1..=LARGEST_WIDTH,
+                defaults.num_attention_heads,
+            )?,
+            intermediate_size: size(
+                keys.intermediate_size,
+                1..=LARGEST_INTERMEDIATE,
+                defaults.intermediate_size,
+            )?,
             activation: self.activation(keys.activation)?,
             layer_norm_eps,
-            max_position_embeddings: self.size("max_position_embeddings", 1..=MOST_POSITIONS)?,
+            max_position_embeddings: size(
+                "max_position_embeddings",
+                1..=MOST_POSITIONS,
+                defaults.max_position_embeddings,
+            )?,
             type_vocab_size,
-            pad_token_id: self.pad_token_id(family)?,
+            pad_token_id: self.pad_token_id(defaults.pad_token_id)?,
             relative_attention_num_buckets: buckets,
-            hidden_dropout_prob: self.fraction(keys.hidden_dropout_prob, 0.1)?,
-            attention_probs_dropout_prob: self.fraction(keys.attention_probs_dropout_prob, 0.1)?,
+            hidden_dropout_prob: dropout(keys.hidden_dropout_prob)?,
+            attention_probs_dropout_prob: dropout(keys.attention_probs_dropout_prob)?,
+            classifier_dropout: self.classifier_dropout(family, keys.classifier_dropout)?,
+            custom_code: None,
+            assumed: self.assumed.take(),
         };
         if !config.hidden_size.is_multiple_of(config.num_attention_heads) {
             let reason = format!(
@@ -325,19 +392,87 @@ impl Fields {
         list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
-    /// The padding token's id, by the family's class where the file has none.
-    fn pad_token_id(&self, family: Family) -> Result<u32, EncoderError> {
+    /// The model type and its family: what the file says, what its classes are, what the directory
+    /// is called, or BERT.
+    fn model_type(&self) -> Result<(Family, &'static str), EncoderError> {
+        let known_types = || MODEL_TYPES.map(|(name, _)| name).join(", ");
+        let found = match self.value("model_type") {
+            Some(Value::String(name)) => {
+                let known = MODEL_TYPES.iter().find(|(known, _)| known == name);
+                known.map(|(known, _)| *known).ok_or_else(|| {
+                    let reason = format!("is {}; known are {}", quoted(name), known_types());
+                    self.wrong("model_type", reason)
+                })?
+            }
+            Some(other) => {
+                return Err(self.wrong("model_type", format!("is {}, not a text", shown(other))));
+            }
+            None => {
+                self.assumed.borrow_mut().push("model_type");
+                let classes = self.architectures();
+                let of_classes = classes.iter().find_map(|class| model_type::of_class(class));
+                match (of_classes, classes.first()) {
+                    (Some(model_type), _) => model_type,
+                    (None, Some(class)) => {
+                        let reason = format!(
+                            "is {}, and there is no \"model_type\": it is the class of none of \
+                             the types that are read; if the model is one of them all the same, \
+                             add \"model_type\": {}",
+                            quoted(class),
+                            known_types()
+                        );
+                        return Err(self.wrong("architectures", reason));
+                    }
+                    (None, None) => {
+                        let directory = self.path.parent().unwrap_or(Path::new("."));
+                        model_type::of_directory(directory).unwrap_or(model_type::DEFAULT)
+                    }
+                }
+            }
+        };
+        let family = Family::from_model_type(found).unwrap_or(Family::Bert);
+        Ok((family, found))
+    }
+
+    /// The code that `auto_map` names, in words.
+    fn custom_code(&self) -> Option<String> {
+        let map = self.value("auto_map")?.as_object()?;
+        let first = |value: &Value| match value {
+            Value::Array(list) => list.iter().find_map(Value::as_str).map(str::to_owned),
+            other => other.as_str().map(str::to_owned),
+        };
+        let wanted = ["AutoModel", "AutoConfig"].iter().find_map(|key| map.get_key_value(*key));
+        let (key, value) = wanted.or_else(|| map.iter().next())?;
+        Some(format!("{key} is {}", quoted(&first(value).unwrap_or_default())))
+    }
+
+    /// The padding token's id. A `null` is as good as none: the class takes it for no padding.
+    fn pad_token_id(&self, default: usize) -> Result<u32, EncoderError> {
         match self.value("pad_token_id") {
-            Some(_) => Ok(self.size("pad_token_id", 0..=LARGEST_VOCABULARY)? as u32),
-            None => Ok(match family {
-                Family::Bert | Family::DistilBert | Family::Electra => 0,
-                Family::Roberta | Family::MpNet => 1,
-            }),
+            Some(_) => Ok(self.size("pad_token_id", 0..=LARGEST_VOCABULARY, default)? as u32),
+            None => Ok(default as u32),
         }
     }
 
-    fn activation(&self, field: &str) -> Result<Activation, EncoderError> {
-        let name = self.text(field)?;
+    /// The dropout that heads have of their own.
+    fn classifier_dropout(&self, family: Family, key: &str) -> Result<Option<f32>, EncoderError> {
+        match (self.value(key), family) {
+            (Some(_), _) => self.fraction(key, 0.0).map(Some),
+            (None, Family::DistilBert) => Ok(Some(class_defaults::DISTILBERT_HEAD_DROPOUT)),
+            (None, _) => Ok(None),
+        }
+    }
+
+    fn activation(&self, field: &'static str) -> Result<Activation, EncoderError> {
+        let name = match self.fields.get(field) {
+            None => {
+                self.assumed.borrow_mut().push(field);
+                class_defaults::ACTIVATION
+            }
+            Some(value) => value
+                .as_str()
+                .ok_or_else(|| self.wrong(field, format!("is {}, not a text", shown(value))))?,
+        };
         Activation::from_name(name).ok_or_else(|| {
             let known: Vec<_> = Activation::ALL.iter().map(|a| a.name()).collect();
             self.wrong(field, format!("is {}; known are {}", quoted(name), known.join(", ")))
@@ -349,18 +484,16 @@ impl Fields {
         self.fields.get(field).filter(|value| !value.is_null())
     }
 
-    fn required(&self, field: &str) -> Result<&Value, EncoderError> {
-        let missing = || self.wrong(field, format!("is missing; {OWN_CONFIG}"));
-        self.value(field).ok_or_else(missing)
-    }
-
-    fn text(&self, field: &str) -> Result<&str, EncoderError> {
-        let value = self.required(field)?;
-        value.as_str().ok_or_else(|| self.wrong(field, format!("is {}, not a text", shown(value))))
-    }
-
-    fn size(&self, field: &str, allowed: RangeInclusive<u64>) -> Result<usize, EncoderError> {
-        let value = self.required(field)?;
+    fn size(
+        &self,
+        field: &'static str,
+        allowed: RangeInclusive<u64>,
+        default: usize,
+    ) -> Result<usize, EncoderError> {
+        let Some(value) = self.fields.get(field) else {
+            self.assumed.borrow_mut().push(field);
+            return Ok(default);
+        };
         match value.as_u64() {
             Some(n) if allowed.contains(&n) => Ok(n as usize),
             _ => {

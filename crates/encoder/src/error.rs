@@ -43,6 +43,47 @@ pub enum EncoderError {
         /// What it lacks, what it holds, and what to do.
         reason: String,
     },
+    /// A head reads the encoder's pre-trained pooler, and there is none.
+    #[error(
+        "{} has no pooler ({reason}), which the head reads: take the base that the head was trained \
+         on, with its pooler",
+        path_shown(path)
+    )]
+    NoPooler {
+        /// The base's directory.
+        path: PathBuf,
+        /// Why there is none.
+        reason: String,
+    },
+    /// A directory is no base model's, or has it in a form that is not read.
+    #[error("{} holds no {expected}{holds}", path_shown(path))]
+    NotABase {
+        /// The directory.
+        path: PathBuf,
+        /// What was looked for.
+        expected: &'static str,
+        /// What the directory holds instead, and what to do.
+        holds: String,
+    },
+    /// A model that runs code of its own differs from the encoders of this crate.
+    #[error(
+        "{source}. The model runs code of its own ({code} in config.json's \"auto_map\"), and code \
+         from a model's directory is never run here: take a model that needs none"
+    )]
+    CustomCode {
+        /// The entry of `auto_map`.
+        code: String,
+        /// In what it differs.
+        source: Box<EncoderError>,
+    },
+    /// The weights do not fit what a configuration leaves to its class.
+    #[error("{source}. The config.json lacks {fields}, for which the class's defaults were taken")]
+    Assumed {
+        /// The absent fields.
+        fields: String,
+        /// What does not fit.
+        source: Box<EncoderError>,
+    },
     /// A file is not the JSON it should be.
     #[error("{}: {reason}", path_shown(path))]
     Json {

@@ -8,6 +8,7 @@
 mod batch;
 pub mod checkpoint;
 mod config;
+mod directory;
 mod dropout;
 mod error;
 pub mod foreign_text;

@@ -2,16 +2,18 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use adaptkit_compute::{
     Device, EmbeddingTable, FrozenLinear, FrozenNorm, Heads, Precision, RelativeBias, TableSource,
 };
 use rayon::prelude::*;
 
+use crate::config::model_type::of_tensor;
+use crate::error::{path_shown, quoted};
 use crate::layer::Layer;
 use crate::model::{Embeddings, Encoder};
-use crate::{BaseModule, Checkpoint, EncoderConfig, EncoderError, LayerModule};
+use crate::{BaseModule, Checkpoint, EncoderConfig, EncoderError, Family, LayerModule};
 
 /// A linear layer's weight [outputs, inputs] and bias.
 struct Linear<'a> {
@@ -212,6 +214,62 @@ fn relative_bias(
     Ok(RelativeBias::new(device, heads, reach, &table))
 }
 
+/// Weights that do not fit a configuration, with what the reason may be.
+fn explained(error: EncoderError, config: &EncoderConfig) -> EncoderError {
+    let source = Box::new(error);
+    if let Some(code) = &config.custom_code {
+        return EncoderError::CustomCode { code: code.clone(), source };
+    }
+    let fields: Vec<String> = config.assumed.iter().map(|field| quoted(field)).collect();
+    match fields.is_empty() {
+        true => *source,
+        false => EncoderError::Assumed { fields: fields.join(", "), source },
+    }
+}
+
+/// That the weights do not contradict what the configuration leaves to its class.
+fn check_assumed(
+    dir: &Path,
+    config: &EncoderConfig,
+    checkpoint: &Checkpoint,
+) -> Result<(), EncoderError> {
+    let wrong = |field: &str, reason: String| EncoderError::Field {
+        path: dir.join("config.json"),
+        field: field.to_owned(),
+        reason,
+    };
+    if config.assumed.contains(&"model_type")
+        && let Some((name, found)) =
+            checkpoint.names().find_map(|name| Some((name, of_tensor(name)?)))
+        && Family::from_model_type(found) != Some(config.family)
+    {
+        return Err(wrong(
+            "model_type",
+            format!(
+                "is missing, and the model would be read as {}, but its weights are another's ({}): \
+                 add \"model_type\": \"{found}\"",
+                config.model_type,
+                quoted(name)
+            ),
+        ));
+    }
+    let layers = ["num_hidden_layers", "n_layers"];
+    let field = layers.iter().find(|field| config.assumed.contains(field));
+    let beyond = BaseModule::Layer(config.num_hidden_layers, LayerModule::Query);
+    let beyond = format!("{}.weight", name(config, beyond));
+    match field {
+        Some(field) if checkpoint.shape(&beyond).is_some() => Err(wrong(
+            field,
+            format!(
+                "is missing, and its class has {} layers, but {} has more: add the number",
+                config.num_hidden_layers,
+                path_shown(checkpoint.path())
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
 impl Encoder {
     /// Reads the encoder of a Hugging Face directory and packs it for inference, with the weights
     /// of its products in this precision.
@@ -224,25 +282,39 @@ impl Encoder {
         precision: Precision,
     ) -> Result<Encoder, EncoderError> {
         let config = EncoderConfig::from_dir(dir)?;
+        Encoder::load_configured(dir, &config, device, precision).map_err(|error| match error {
+            EncoderError::MissingTensor { .. } | EncoderError::Shape { .. } => {
+                explained(error, &config)
+            }
+            error => error,
+        })
+    }
+
+    fn load_configured(
+        dir: &Path,
+        config: &EncoderConfig,
+        device: &Device,
+        precision: Precision,
+    ) -> Result<Encoder, EncoderError> {
         // The layers are packed from one mapping, which is closed; tables stay in another, so
         // that only the rows in use take memory.
         let packing = Checkpoint::open(dir)?;
+        check_assumed(dir, config, &packing)?;
         let layers = device.run(|| {
             let loaded: Vec<_> = (0..config.num_hidden_layers)
                 .into_par_iter()
                 .map(|index| {
-                    LayerSource { config: &config, checkpoint: &packing, index }
-                        .load(device, precision)
+                    LayerSource { config, checkpoint: &packing, index }.load(device, precision)
                 })
                 .collect();
             // Of several errors the lowest layer's, whichever thread came first.
             loaded.into_iter().collect::<Result<Vec<_>, _>>()
         })?;
-        let identity = device.run(|| crate::identity::identity(&config, &packing))?;
+        let identity = device.run(|| crate::identity::identity(config, &packing))?;
         drop(packing);
         let tables = Arc::new(Checkpoint::open(dir)?);
         let width = config.embedding_size;
-        let of = |module| name(&config, module);
+        let of = |module| name(config, module);
         let types = config.type_vocab_size;
         let embeddings = Embeddings {
             words: table(&tables, of(BaseModule::WordEmbeddings), [config.vocab_size, width])?,
@@ -256,7 +328,7 @@ impl Encoder {
                 0 => None,
                 _ => Some(table(&tables, of(BaseModule::TokenTypeEmbeddings), [types, width])?),
             },
-            norm: norm(device, &config, &tables, &of(BaseModule::EmbeddingsNorm), width)?,
+            norm: norm(device, config, &tables, &of(BaseModule::EmbeddingsNorm), width)?,
             projection: match width == config.hidden_size {
                 true => None,
                 false => Some(
@@ -271,19 +343,48 @@ impl Encoder {
             },
         };
         let relative_bias = match config.relative_attention_num_buckets {
-            Some(buckets) => Some(relative_bias(device, &config, &tables, buckets)?),
+            Some(buckets) => Some(relative_bias(device, config, &tables, buckets)?),
             None => None,
         };
         Ok(Encoder {
             source: PathBuf::from(dir),
             identity,
-            config,
+            config: config.clone(),
             device: device.clone(),
             precision,
             embeddings,
             layers,
             relative_bias,
+            pooler: OnceLock::new(),
         })
+    }
+
+    /// The pre-trained pooler, which is read when the first head asks for it: a linear layer in f32,
+    /// packed for both directions, whose outputs go through a tanh.
+    ///
+    /// # Errors
+    /// If the family or the weights have none.
+    pub fn pooler(&self) -> Result<Arc<FrozenLinear>, EncoderError> {
+        if let Some(pooler) = self.pooler.get() {
+            return Ok(Arc::clone(pooler));
+        }
+        let none = |reason: String| EncoderError::NoPooler { path: self.source.clone(), reason };
+        let family = self.config.family;
+        let name = family
+            .module_name(BaseModule::Pooler)
+            .ok_or_else(|| none(format!("models of type {} have none", family.name())))?;
+        let checkpoint = Checkpoint::open(&self.source)?;
+        let d = self.config.hidden_size;
+        let linear = Linear { name, checkpoint: &checkpoint, outputs: d, inputs: d };
+        let weight = match linear.weight() {
+            Err(EncoderError::MissingTensor { name, .. }) => {
+                return Err(none(format!("its weights lack {}", quoted(&name))));
+            }
+            weight => weight?,
+        };
+        let mut pooler = FrozenLinear::new(&self.device, Precision::F32, &weight, &linear.bias()?);
+        pooler.prepare_backward(&weight);
+        Ok(Arc::clone(self.pooler.get_or_init(|| Arc::new(pooler))))
     }
 
     /// Packs the transposed weights of the layers that back-propagation goes through to reach

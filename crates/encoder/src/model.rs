@@ -33,6 +33,8 @@ pub struct Encoder {
     pub(crate) embeddings: Embeddings,
     pub(crate) layers: Vec<Layer>,
     pub(crate) relative_bias: Option<RelativeBias>,
+    /// Read when a head asks for it.
+    pub(crate) pooler: std::sync::OnceLock<std::sync::Arc<FrozenLinear>>,
 }
 
 /// The embeddings: a sum of table rows, normalised, and for some families projected.

@@ -62,8 +62,10 @@ impl FusionConfig {
     /// # Errors
     /// A field that is absent, unknown, of another type or not supported.
     pub fn from_json(json: &Value) -> Result<FusionConfig, ConfigError> {
-        let Value::Object(map) = json else {
-            return Err(ConfigError::NotAnObject { found: shown(Some(json)) });
+        let map = match json {
+            Value::Object(map) => map,
+            Value::String(name) => return FusionConfig::preset(name),
+            other => return Err(ConfigError::NotAnObject { found: shown(Some(other)) }),
         };
         for (field, value) in map {
             if !FIELDS.contains(&field.as_str()) && !value.is_null() {

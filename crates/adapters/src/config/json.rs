@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use adaptkit_kernels::Activation;
 use serde_json::{Map, Value, json};
 
-use super::{AdapterConfig, AdapterResidual, Initialisation, ReductionFactor, Scaling};
+use super::{AdapterConfig, AdapterResidual, ConfigText, Initialisation, ReductionFactor, Scaling};
 use crate::error::{ConfigError, quoted, shown};
 
 /// Which meaning the activation's name has in a file.
@@ -54,16 +54,15 @@ const INERT: [&str; 16] = [
 ];
 
 /// Fields that are known and not built here, with what they ask for when they are on.
-const UNSUPPORTED: [(&str, &str); 5] = [
+const UNSUPPORTED: [(&str, &str); 4] = [
     ("phm_layer", "projections made of Kronecker products (Compacter)"),
     ("inv_adapter", "invertible adapters at the embeddings (MAD-X)"),
     ("invertible_adapter", "invertible adapters at the embeddings (MAD-X)"),
     ("cross_adapter", "adapters at the cross-attention of a decoder"),
-    ("stochastic_depth", "modules left out at random while training"),
 ];
 
 /// Fields that this module reads into the struct.
-const READ: [&str; 17] = [
+const READ: [&str; 18] = [
     "mh_adapter",
     "output_adapter",
     "reduction_factor",
@@ -81,13 +80,14 @@ const READ: [&str; 17] = [
     "adapter_residual_before_ln",
     "leave_out",
     "dropout",
+    "stochastic_depth",
 ];
 
 impl AdapterConfig {
-    /// The configuration that `value` holds: an object of fields, or the name of a preset.
+    /// The configuration that `value` holds: an object of fields, or a [`ConfigText`].
     pub fn from_json(value: &Value, vintage: Vintage) -> Result<AdapterConfig, ConfigError> {
         let fields = match value {
-            Value::String(name) => return AdapterConfig::preset(name),
+            Value::String(text) => return ConfigText::parse(text)?.config(),
             Value::Object(map) => Fields(renamed(map)),
             other => return Err(ConfigError::NotAnObject { found: shown(Some(other)) }),
         };
@@ -110,6 +110,7 @@ impl AdapterConfig {
             adapter_residual_before_ln: fields.flag("adapter_residual_before_ln", false)?,
             leave_out: fields.leave_out()?,
             dropout: fields.number("dropout", 0.0)?,
+            stochastic_depth: fields.number("stochastic_depth", 0.0)?,
         };
         config.check()?;
         Ok(config)
@@ -157,7 +158,7 @@ impl AdapterConfig {
             },
             "shared_W_phm": false,
             "shared_phm_rule": true,
-            "stochastic_depth": 0.0,
+            "stochastic_depth": self.stochastic_depth,
             "use_gating": self.use_gating,
         })
     }

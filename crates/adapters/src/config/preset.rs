@@ -65,6 +65,7 @@ impl Preset {
             adapter_residual_before_ln: false,
             leave_out: BTreeSet::new(),
             dropout: 0.0,
+            stochastic_depth: 0.0,
         };
         let parallel = AdapterConfig {
             reduction_factor: ReductionFactor::Uniform(2.0),

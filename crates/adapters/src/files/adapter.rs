@@ -344,6 +344,10 @@ fn what_else_it_is(directory: &Path) -> String {
     if directory.join("adapter_fusion_config.json").exists() {
         return String::from(": it holds a fusion of adapters");
     }
+    let base = ["model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"];
+    if directory.join("config.json").exists() && base.iter().any(|f| directory.join(f).exists()) {
+        return String::from(": it is a base model's directory, not an adapter's");
+    }
     let mut inside: Vec<String> = std::fs::read_dir(directory)
         .into_iter()
         .flatten()

@@ -86,6 +86,13 @@ impl StoredComposition {
         }
         let head_setup = match setup.get("head_setup") {
             None | Some(Value::Null) => None,
+            // The head of a model whose heads cannot be exchanged lies in the directory itself.
+            Some(Value::Bool(true)) => {
+                let head = StoredHead::read(directory)?;
+                let name = head.as_ref().map(|head| Composition::Adapter(head.name.clone()));
+                parts.heads.extend(head.map(|head| (head.name.clone(), head)));
+                name
+            }
             Some(found) => Some(head_setup(&path, found)?),
         };
         for name in head_setup.iter().flat_map(Composition::names) {

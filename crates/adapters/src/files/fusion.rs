@@ -6,20 +6,30 @@
 //! | `a,b,c/` | `adapter_fusion_config.json` and the fusion's tensors |
 //! | `a/`, `b/`, `c/` | the members, each an adapter's directory |
 //! | `HEAD/` | the head |
+//!
+//! Directories without `adapter_setup.json` that the library's other functions leave, and its
+//! trainer, are read too: see [`nearby`](super::nearby).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adaptkit_encoder::{Place, Site};
 use serde_json::{Value, json};
 
 use super::head::StoredHead;
-use super::metadata::{ModelReference, WRITTEN_VERSION};
+use super::metadata::{ModelReference, WRITTEN_VERSION, check_name};
+use super::nearby::{self, FusionFolders, NearbyHead};
 use super::tensor_names::TensorNames;
 use super::tensors::{TensorFile, write_tensors};
-use super::{ADAPTER_SETUP, FUSION_CONFIG, FUSION_PICKLE, FUSION_WEIGHTS, StoredAdapter, json};
+use super::{
+    ADAPTER_CONFIG, ADAPTER_SETUP, FUSION_CONFIG, FUSION_PICKLE, FUSION_WEIGHTS, HEAD_CONFIG,
+    StoredAdapter, json,
+};
 use crate::config::FusionConfig;
 use crate::error::AdapterError;
+
+/// Bytes of the longest name that file systems take.
+const LONGEST_NAME: usize = 255;
 
 /// The attention of a fusion at one place, matrices [hidden, hidden] in row-major order.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,47 +121,141 @@ impl StoredFusion {
         }
     }
 
-    /// Whether a directory holds a fusion's setup.
+    /// Whether a directory holds a fusion: a setup of one, the folder of one, or all that a model
+    /// with one has.
     pub fn is_at(directory: &Path) -> bool {
-        directory.join(ADAPTER_SETUP).exists()
+        directory.join(ADAPTER_SETUP).exists() || FusionFolders::are_at(directory)
     }
 
-    /// Reads the fusion in `directory`, which the library or [`StoredFusion::write`] wrote, and
-    /// its head if it has one.
+    /// Reads the fusion in `directory`, which the library or [`StoredFusion::write`] wrote, and the
+    /// head that answers for it, if there is one.
+    ///
+    /// # Errors
+    /// As [`StoredFusion::read_members`] and [`StoredFusion::read_head`].
+    pub fn read(directory: &Path) -> Result<(StoredFusion, Option<StoredHead>), AdapterError> {
+        let fusion = StoredFusion::read_members(directory)?;
+        Ok((fusion, StoredFusion::read_head(directory, None)?))
+    }
+
+    /// Reads the fusion in `directory` with its members.
     ///
     /// # Errors
     /// What is missing, wrong or not supported; a setup that is no fusion; members of one name, or
     /// in another order than the fusion has them.
-    pub fn read(directory: &Path) -> Result<(StoredFusion, Option<StoredHead>), AdapterError> {
+    pub fn read_members(directory: &Path) -> Result<StoredFusion, AdapterError> {
         let setup_path = directory.join(ADAPTER_SETUP);
-        let setup = json::read_object(&setup_path)?;
-        let names = member_names(&setup_path, setup.get("adapter_setup"))?;
-        let StoredFuse { config, model, attention, .. } =
-            StoredFuse::read_in(directory, &setup_path, &names)?;
+        let (fuse, folder, roots) = if setup_path.exists() {
+            let setup = json::read_object(&setup_path)?;
+            let names = member_names(&setup_path, setup.get("adapter_setup"))?;
+            let fuse = StoredFuse::read_in(directory, &setup_path, &names)?;
+            (fuse, directory.to_path_buf(), vec![directory.to_path_buf()])
+        } else {
+            let FusionFolders { fusion, members, .. } = FusionFolders::find(directory)?;
+            let fuse = StoredFuse::read(&fusion)?;
+            distinct(&fuse.names.iter().map(String::as_str).collect::<Vec<_>>())?;
+            (fuse, fusion, members)
+        };
+        let StoredFuse { names, config, model, attention } = fuse;
         let mut members = Vec::new();
         for name in &names {
-            let member = StoredAdapter::read(&directory.join(name))?;
+            let folders = roots.iter().map(|root| root.join(name));
+            let Some(found) = folders.clone().find(|f| f.join(ADAPTER_CONFIG).exists()) else {
+                // A folder that is there without the file is told of by what reads it.
+                let there = folders.clone().find(|folder| folder.exists());
+                if let Some(there) = there {
+                    StoredAdapter::read(&there)?;
+                }
+                let (name, looked_in) = (name.clone(), folders.collect());
+                return Err(AdapterError::NoMember { path: folder, name, looked_in });
+            };
+            let member = StoredAdapter::read(&found)?;
             if member.name != *name {
-                let path = directory.join(name).join(super::ADAPTER_CONFIG);
+                let path = found.join(ADAPTER_CONFIG);
                 let (found, expected) = (Value::from(member.name), format!("\"{name}\""));
                 return Err(json::field_error(&path, "name", Some(&found), &expected));
             }
             member.model.check("adapter", name, &model.model_type, model.hidden_size)?;
             members.push(member);
         }
-        let head = match setup.get("head_setup") {
-            None | Some(Value::Null) => None,
-            Some(_) => {
-                let name = json::text(&setup_path, &setup, "head_setup")?;
-                super::metadata::check_name("a head", &name)?;
-                let folder = directory.join(name);
-                let hint = format!(": {} asks for it", setup_path.display());
-                let missing =
-                    AdapterError::MissingFile { path: folder.clone(), expected: "head", hint };
-                Some(StoredHead::read(&folder)?.ok_or(missing)?)
+        Ok(StoredFusion { members, config, model, attention })
+    }
+
+    /// Reads the head of the fusion in `directory`: the one called `wanted`, or that which the setup
+    /// names, or the one in the fusion's own folder, or the only one that was saved with it.
+    ///
+    /// # Errors
+    /// If it is not clear which head answers, or no head is called so, or it cannot be read.
+    pub fn read_head(
+        directory: &Path,
+        wanted: Option<&str>,
+    ) -> Result<Option<StoredHead>, AdapterError> {
+        let setup_path = directory.join(ADAPTER_SETUP);
+        let (own, saved_along, others) = if setup_path.exists() {
+            let own = setup_head(directory, &setup_path)?;
+            (own, nearby::heads_in(directory), nearby::heads_of_adapters_in(directory))
+        } else {
+            let FusionFolders { fusion, members, all } = FusionFolders::find(directory)?;
+            let mut saved_along = nearby::heads_in(&fusion);
+            saved_along.extend(all.iter().flat_map(|all| nearby::heads_in(all)));
+            let mut others: Vec<NearbyHead> =
+                members.iter().flat_map(|root| nearby::heads_of_adapters_in(root)).collect();
+            if all.is_none() {
+                others.extend(members.iter().skip(1).flat_map(|root| nearby::heads_in(root)));
             }
+            let has_head = |folder: &PathBuf| folder.join(HEAD_CONFIG).exists();
+            let own = [Some(fusion), all].into_iter().flatten().find(has_head);
+            (own, saved_along, others)
         };
-        Ok((StoredFusion { members, config, model, attention }, head))
+        let heads = |own: &Option<PathBuf>| -> Vec<NearbyHead> {
+            let own = own.clone().and_then(nearby::named).into_iter();
+            own.chain(saved_along.iter().chain(&others).cloned()).collect()
+        };
+        let folder = match (wanted, own) {
+            (Some(name), own) => {
+                let mut heads = heads(&own);
+                match heads.iter().position(|head| head.name == name) {
+                    Some(found) => heads.swap_remove(found).directory,
+                    None => {
+                        let (path, name) = (directory.to_path_buf(), name.to_owned());
+                        return Err(AdapterError::NoSuchHead { path, name, heads });
+                    }
+                }
+            }
+            (None, Some(own)) => own,
+            (None, None) => match (&saved_along[..], &others[..]) {
+                ([], []) => return Ok(None),
+                ([only], _) => only.directory.clone(),
+                _ => {
+                    let (path, heads) = (directory.to_path_buf(), heads(&None));
+                    return Err(AdapterError::HeadUnclear { path, what: "a fusion", heads });
+                }
+            },
+        };
+        StoredHead::read(&folder)
+    }
+
+    /// Whether a fusion of members of these names, with a head of that name, can be written: a
+    /// command asks this before its long work.
+    ///
+    /// # Errors
+    /// A name that stands for two members or that a file cannot carry; names that are too long
+    /// together, as they are the name of the fusion's folder.
+    pub fn check_names(members: &[&str], head: &str) -> Result<(), AdapterError> {
+        for name in members {
+            check_name("an adapter", name)?;
+        }
+        check_name("a head", head)?;
+        distinct(members)?;
+        let name = members.join(",");
+        match name.len() > LONGEST_NAME {
+            false => Ok(()),
+            true => Err(AdapterError::Name {
+                what: "a fusion",
+                name,
+                reason: "it is made up of the members' names, and no folder's name may have more \
+                         than 255 bytes: give members shorter names",
+            }),
+        }
     }
 
     /// Writes the fusion, its members and its head into `directory`, which exists or is created.
@@ -161,7 +265,7 @@ impl StoredFusion {
     /// written.
     pub fn write(&self, directory: &Path, head: &StoredHead) -> Result<(), AdapterError> {
         let names: Vec<&str> = self.members.iter().map(|member| member.name.as_str()).collect();
-        distinct(&names)?;
+        StoredFusion::check_names(&names, &head.name)?;
         for member in &self.members {
             member.write(&directory.join(&member.name))?;
         }
@@ -199,6 +303,8 @@ impl StoredFuse {
         let map = json::read_object(&path)?;
         let found = map.get("adapter_names");
         let names = match found {
+            // Old files have them in the fusion's name alone.
+            None => Some(json::text(&path, &map, "name")?.split(',').map(str::to_owned).collect()),
             Some(Value::Array(found)) if !found.is_empty() => {
                 found.iter().map(|name| name.as_str().map(str::to_owned)).collect()
             }
@@ -208,7 +314,7 @@ impl StoredFuse {
         let names: Vec<String> =
             names.ok_or_else(|| json::field_error(&path, "adapter_names", found, expected))?;
         for name in &names {
-            super::metadata::check_name("an adapter", name)?;
+            check_name("an adapter", name)?;
         }
         let model = ModelReference::read(&path, &map)?;
         let config = FusionConfig::from_json(map.get("config").unwrap_or(&Value::Null))
@@ -232,7 +338,7 @@ impl StoredFuse {
         // Names and order first: what they are wrong in, the tensors' names are too.
         let map = json::read_object(&path)?;
         let found = map.get("adapter_names");
-        if found != Some(&json!(names)) {
+        if found.is_some_and(|found| *found != json!(names)) {
             let expected = format!("{names:?}, the names and order of its folder");
             return Err(json::field_error(&path, "adapter_names", found, &expected));
         }
@@ -264,6 +370,28 @@ impl StoredFuse {
         let mut around = self.model.around(&self.name(), self.config.to_json())?;
         around["adapter_names"] = json!(self.names);
         json::write(&directory.join(FUSION_CONFIG), around)
+    }
+}
+
+/// The folder of the head that a setup names.
+fn setup_head(directory: &Path, path: &Path) -> Result<Option<PathBuf>, AdapterError> {
+    let setup = json::read_object(path)?;
+    let folder = match setup.get("head_setup") {
+        None | Some(Value::Null) => return Ok(None),
+        // The head of a model whose heads cannot be exchanged.
+        Some(Value::Bool(true)) => directory.to_path_buf(),
+        Some(_) => {
+            let name = json::text(path, &setup, "head_setup")?;
+            check_name("a head", &name)?;
+            directory.join(name)
+        }
+    };
+    match folder.join(HEAD_CONFIG).exists() || StoredHead::read(&folder)?.is_some() {
+        true => Ok(Some(folder)),
+        false => {
+            let hint = format!(": {} asks for it", path.display());
+            Err(AdapterError::MissingFile { path: folder, expected: "head", hint })
+        }
     }
 }
 
@@ -300,7 +428,7 @@ fn member_names(path: &Path, setup: Option<&Value>) -> Result<Vec<String>, Adapt
     };
     let names = children.iter().map(name).collect::<Result<Vec<String>, _>>()?;
     for name in &names {
-        super::metadata::check_name("an adapter", name)?;
+        check_name("an adapter", name)?;
     }
     distinct(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(names)
@@ -326,6 +454,10 @@ fn read_attention(
     let all = file.names();
     let mut places: BTreeMap<Place, BTreeMap<&str, &str>> = BTreeMap::new();
     for full in &all {
+        // With a fusion the library saves every other whose name begins with this one's.
+        if names.is_of_longer_fusion(full, name) {
+            continue;
+        }
         let (place, part) = names.parse_fusion(full, name).ok_or_else(|| {
             let example = names.fusion(Place::new(0, Site::Output), name, "query.weight");
             file.unexpected(full, format!("a fusion of these members has names like {example}"))

@@ -1,20 +1,27 @@
 //! A prediction head as its files hold it.
 //!
-//! A head reads the encoder's last hidden state at the first token: dropout, linear, activation,
-//! dropout, linear, or only the last two. The library numbers these modules, those without weights
-//! included, which is why the linear ones are called 1 and 4. Regression is a classification with
-//! one output.
+//! A head reads the encoder's last hidden state at the first token, or what the encoder's pre-trained
+//! pooler makes of that: dropout, linear, activation, dropout, linear, or only the last two. The
+//! library numbers these modules, those without weights included, which is why the linear ones are
+//! called 1 and 4. Regression is a classification with one output.
+//!
+//! Files that say less than today's are read as the library reads them: without `layers` there are
+//! two, without `activation_function` it is tanh, and names of labels may be given as `label2id` or
+//! as `id2label`. Only the number of outputs is taken from the weights where `num_labels` is absent,
+//! where the library takes two and then fails on other weights.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use adaptkit_kernels::Activation;
 use serde_json::{Map, Value, json};
 
 use super::metadata::{ModelReference, check_name};
+use super::nearby::{self, NearbyHead};
 use super::tensors::{TensorFile, write_tensors};
 use super::{
-    ADAPTER_CONFIG, ADAPTER_DIRECTORY, HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels,
+    ADAPTER_CONFIG, ADAPTER_DIRECTORY, ADAPTER_SETUP, FUSION_CONFIG, FUSION_PICKLE, FUSION_WEIGHTS,
+    HEAD_CONFIG, HEAD_PICKLE, HEAD_WEIGHTS, json, labels,
 };
 use crate::error::{AdapterError, quoted, shown};
 
@@ -64,8 +71,11 @@ pub struct StoredHead {
     pub name: String,
     /// What its outputs mean.
     pub kind: HeadKind,
-    /// One or two layers, in the order in which they are applied.
+    /// The layers in the order in which they are applied, at least one.
     pub layers: Vec<StoredLinear>,
+    /// Whether they read what the encoder's own pooler makes of the first token's hidden state; its
+    /// weights are the encoder's, not the head's.
+    pub use_pooler: bool,
     /// Between two layers; `None` is the identity.
     pub activation: Option<Activation>,
     /// The share of each layer's input that training drops; `None` is the encoder's own.
@@ -76,35 +86,67 @@ pub struct StoredHead {
     pub model: ModelReference,
 }
 
-/// Heads of models without exchangeable ones, where they are the same function: the class, the
-/// layers' names, the activation between them.
-const STATIC: [(&str, [&str; 2], Activation); 5] = [
-    ("RobertaForSequenceClassification", ROBERTA, Activation::Tanh),
-    ("XLMRobertaForSequenceClassification", ROBERTA, Activation::Tanh),
-    ("CamembertForSequenceClassification", ROBERTA, Activation::Tanh),
-    ("ElectraForSequenceClassification", ROBERTA, Activation::Gelu),
-    ("DistilBertForSequenceClassification", ["pre_classifier", "classifier"], Activation::Relu),
+/// The head of a `transformers` class for classification, as the library saves it with a model whose
+/// heads cannot be exchanged.
+struct StaticHead {
+    class: &'static str,
+    /// The layers' names in the weights file.
+    layers: &'static [&'static str],
+    /// Between two layers.
+    activation: Option<Activation>,
+    use_pooler: bool,
+}
+
+impl StaticHead {
+    const fn like_roberta(class: &'static str, activation: Activation) -> StaticHead {
+        let layers = &["classifier.dense", "classifier.out_proj"];
+        StaticHead { class, layers, activation: Some(activation), use_pooler: false }
+    }
+}
+
+static STATIC: [StaticHead; 6] = [
+    StaticHead {
+        class: "BertForSequenceClassification",
+        layers: &["classifier"],
+        activation: None,
+        use_pooler: true,
+    },
+    StaticHead::like_roberta("RobertaForSequenceClassification", Activation::Tanh),
+    StaticHead::like_roberta("XLMRobertaForSequenceClassification", Activation::Tanh),
+    StaticHead::like_roberta("CamembertForSequenceClassification", Activation::Tanh),
+    StaticHead::like_roberta("ElectraForSequenceClassification", Activation::Gelu),
+    StaticHead {
+        class: "DistilBertForSequenceClassification",
+        layers: &["pre_classifier", "classifier"],
+        activation: Some(Activation::Relu),
+        use_pooler: false,
+    },
 ];
-const ROBERTA: [&str; 2] = ["classifier.dense", "classifier.out_proj"];
+
+/// Layers of the deepest head that is read.
+const MOST_LAYERS: u64 = 16;
 
 /// A head without its weights.
 struct Shape {
     kind: HeadKind,
     /// The layers' names in the weights file.
     layer_names: Vec<String>,
-    outputs: usize,
+    /// What the configuration says of them.
+    outputs: Option<usize>,
     activation: Option<Activation>,
     dropout_prob: Option<f64>,
     bias: bool,
-    labels: Option<Vec<String>>,
+    use_pooler: bool,
 }
 
 impl StoredHead {
-    /// Whether `directory` holds a head and nothing of an adapter, as the library's `save_head`
-    /// leaves it: a head on the bare encoder.
+    /// Whether `directory` holds a head and nothing of an adapter or a fusion, as the library's
+    /// `save_head` leaves it: a head on the bare encoder.
     pub fn is_alone_at(directory: &Path) -> bool {
         let heads = [HEAD_CONFIG, HEAD_WEIGHTS, HEAD_PICKLE];
-        let mut others = ADAPTER_DIRECTORY.iter().filter(|name| !heads.contains(name));
+        let others = ADAPTER_DIRECTORY.iter().filter(|name| !heads.contains(name));
+        let fusion = [ADAPTER_SETUP, FUSION_CONFIG, FUSION_WEIGHTS, FUSION_PICKLE];
+        let mut others = others.chain(&fusion);
         directory.join(HEAD_CONFIG).exists() && !others.any(|name| directory.join(name).exists())
     }
 
@@ -127,19 +169,63 @@ impl StoredHead {
         };
         let map = json::read_object(&path)?;
         let model = ModelReference::read(&path, &map)?;
-        let (name, shape) = match map.get("config") {
+        let (name, shape, tensors, around) = match map.get("config") {
             Some(Value::Object(config)) => {
-                let stored = stored_name(&file)?;
-                (json::text(&path, &map, "name")?, Shape::read(&path, config, &stored)?)
+                let name = json::text(&path, &map, "name")?;
+                let (stored, tensors) = own_tensors(&file, &name)?;
+                (name, Shape::read(&path, config, &stored)?, tensors, config)
             }
             None | Some(Value::Null) => {
-                (adapter_name(directory)?, Shape::of_static(&path, &map, &model)?)
+                let shape = Shape::of_static(&path, &map, &model)?;
+                (adapter_name(directory)?, shape, file.names().into_iter().collect(), &map)
             }
             found => return Err(json::field_error(&path, "config", found, "an object or null")),
         };
-        let layers = shape.read_layers(&file, model.hidden_size)?;
-        let Shape { kind, activation, dropout_prob, labels, .. } = shape;
-        Ok(Some(StoredHead { name, kind, layers, activation, dropout_prob, labels, model }))
+        let layers = shape.read_layers(&file, tensors, model.hidden_size)?;
+        let outputs = layers.last().map_or(0, |layer| layer.outputs);
+        let labels = labels::read(&path, around, outputs)?;
+        let Shape { kind, activation, dropout_prob, use_pooler, .. } = shape;
+        let head =
+            StoredHead { name, kind, layers, use_pooler, activation, dropout_prob, labels, model };
+        Ok(Some(head))
+    }
+
+    /// Reads the head that answers for the adapter in `directory`: the one called `wanted`, in the
+    /// adapter's folder or in one in it or beside it, or the one in the adapter's folder.
+    ///
+    /// # Errors
+    /// If it is not clear which head answers, or no head is called so, or it cannot be read.
+    pub fn of_adapter(
+        directory: &Path,
+        wanted: Option<&str>,
+    ) -> Result<Option<StoredHead>, AdapterError> {
+        let own = StoredHead::read(directory)?;
+        let Some(name) = wanted.filter(|name| own.as_ref().is_none_or(|own| own.name != *name))
+        else {
+            let heads = match own {
+                Some(_) => Vec::new(),
+                None => nearby::heads_around(directory),
+            };
+            return match heads.is_empty() {
+                true => Ok(own),
+                false => {
+                    let (path, what) = (directory.to_path_buf(), "an adapter");
+                    Err(AdapterError::HeadUnclear { path, what, heads })
+                }
+            };
+        };
+        let mut heads = nearby::heads_around(directory);
+        match heads.iter().find(|head| head.name == name) {
+            Some(head) => StoredHead::read(&head.directory),
+            None => {
+                let directory = directory.to_path_buf();
+                heads.extend(
+                    own.map(|own| NearbyHead { name: own.name, directory: directory.clone() }),
+                );
+                let name = name.to_owned();
+                Err(AdapterError::NoSuchHead { path: directory, name, heads })
+            }
+        }
     }
 
     /// Writes the head's files into `directory`, which exists or is created; each of them appears
@@ -166,7 +252,7 @@ impl StoredHead {
             "label2id": labels::write(self.labels.as_deref(), outputs),
             "layers": self.layers.len(),
             "num_labels": outputs,
-            "use_pooler": false,
+            "use_pooler": self.use_pooler,
         });
         json::write(&directory.join(HEAD_CONFIG), self.model.around(&self.name, config)?)
     }
@@ -192,8 +278,9 @@ impl StoredHead {
             Err(AdapterError::Inconsistent { what: "head", name: self.name.clone(), reason })
         };
         let hidden = self.model.hidden_size;
-        if !(1..=2).contains(&self.layers.len()) {
-            return inconsistent(format!("it has {} layers, not 1 or 2", self.layers.len()));
+        if !(1..=MOST_LAYERS).contains(&(self.layers.len() as u64)) {
+            let layers = self.layers.len();
+            return inconsistent(format!("it has {layers} layers, not 1 to {MOST_LAYERS}"));
         }
         for (position, layer) in self.layers.iter().enumerate() {
             let last = position + 1 == self.layers.len();
@@ -250,24 +337,39 @@ fn layer_numbers(layers: usize, activation: bool) -> impl Iterator<Item = usize>
     (0..layers).map(move |layer| 1 + layer * between)
 }
 
-/// The name of the head whose tensors a file holds.
-fn stored_name(file: &TensorFile) -> Result<String, AdapterError> {
-    let mut found: Option<String> = None;
-    for name in file.names() {
-        let head = name.strip_prefix("heads.").and_then(|rest| rest.split_once('.'));
-        match (head, &found) {
-            (None, _) => {
-                let reason = "the tensors of a head are called heads.NAME.…";
-                return Err(file.unexpected(&name, reason));
+/// The name that a head has in its weights file, and its tensors' names there.
+///
+/// The library saves with a head the tensors of every other head whose name begins with this one's;
+/// they are passed over. A head that is alone in its file may have another name there.
+fn own_tensors(file: &TensorFile, name: &str) -> Result<(String, BTreeSet<String>), AdapterError> {
+    let mut heads: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for tensor in file.names() {
+        match tensor.strip_prefix("heads.").and_then(|rest| rest.split_once('.')) {
+            Some((head, _)) => heads.entry(head.to_owned()).or_default().insert(tensor),
+            None => {
+                return Err(
+                    file.unexpected(&tensor, "the tensors of a head are called heads.NAME.…")
+                );
             }
-            (Some((head, _)), Some(other)) if head != other => {
-                let reason = format!("the file also has a head called {}", quoted(other));
-                return Err(file.unexpected(&name, reason));
-            }
-            (Some((head, _)), _) => found = Some(String::from(head)),
-        }
+        };
     }
-    found.ok_or_else(|| file.missing("heads.NAME.1.weight", "every head has"))
+    let stored = match (heads.contains_key(name), heads.len()) {
+        (true, _) => name.to_owned(),
+        (false, 0) => return Err(file.missing("heads.NAME.1.weight", "every head has")),
+        (false, 1) => heads.keys().next().cloned().unwrap_or_default(),
+        (false, _) => {
+            let wanted = format!("heads.{name}.1.weight");
+            let heads: Vec<String> = heads.keys().map(|head| quoted(head)).collect();
+            let reason = format!("every head has; the file's heads are {}", heads.join(", "));
+            return Err(file.missing(&wanted, &reason));
+        }
+    };
+    let own = heads.remove(&stored).unwrap_or_default();
+    if let Some((other, tensors)) = heads.iter().find(|(other, _)| !other.starts_with(name)) {
+        let reason = format!("it belongs to another head, {}", quoted(other));
+        return Err(file.unexpected(tensors.first().map_or("", |tensor| tensor), reason));
+    }
+    Ok((stored, own))
 }
 
 impl Shape {
@@ -296,11 +398,7 @@ impl Shape {
                 return Err(unsupported("head_type", reason));
             }
         };
-        if flag("use_pooler", false)? {
-            let reason = "heads on the pre-trained pooler are not supported, only heads on the \
-                          first token's hidden state";
-            return Err(unsupported("use_pooler", reason));
-        }
+        let use_pooler = flag("use_pooler", false)?;
         for (field, value) in config {
             let known = [
                 "activation_function",
@@ -319,18 +417,23 @@ impl Shape {
                 return Err(wrong(field, "nothing: no head of the library has this field"));
             }
         }
-        let layers = match config.get("layers").and_then(Value::as_u64) {
-            Some(1) => 1,
-            Some(2) => 2,
-            Some(_) => {
-                return Err(unsupported("layers", "heads of 1 or 2 layers are supported"));
-            }
-            None => return Err(wrong("layers", "1 or 2")),
+        let layers = match config.get("layers") {
+            None => 2,
+            Some(value) => match value.as_u64().filter(|n| (1..=MOST_LAYERS).contains(n)) {
+                Some(layers) => layers as usize,
+                None => return Err(wrong("layers", "a whole number from 1 to 16")),
+            },
         };
-        let outputs = json::count(path, config, "num_labels")
-            .map_err(|_| wrong("num_labels", "a whole number above 0"))?;
+        let outputs = match config.get("num_labels") {
+            None => None,
+            Some(_) => Some(
+                json::count(path, config, "num_labels")
+                    .map_err(|_| wrong("num_labels", "a whole number above 0"))?,
+            ),
+        };
         let activation = match config.get("activation_function") {
-            None | Some(Value::Null) => None,
+            None => Some(Activation::Tanh),
+            Some(Value::Null) => None,
             Some(value) => {
                 let known = value.as_str().and_then(Activation::from_name);
                 Some(known.ok_or_else(|| {
@@ -350,8 +453,7 @@ impl Shape {
             .map(|number| format!("heads.{name}.{number}"))
             .collect();
         let bias = flag("bias", true)?;
-        let labels = labels::read(path, config.get("label2id"), outputs)?;
-        Ok(Shape { kind, layer_names, outputs, activation, dropout_prob, bias, labels })
+        Ok(Shape { kind, layer_names, outputs, activation, dropout_prob, bias, use_pooler })
     }
 
     /// The shape of the head that is part of a `transformers` model for classification.
@@ -361,37 +463,45 @@ impl Shape {
         model: &ModelReference,
     ) -> Result<Shape, AdapterError> {
         let class = model.model_class.as_deref().unwrap_or_default();
-        let Some((_, names, activation)) = STATIC.iter().find(|(known, ..)| *known == class) else {
+        let Some(head) = STATIC.iter().find(|head| head.class == class) else {
             return Err(AdapterError::UnsupportedHead {
                 path: path.to_path_buf(),
                 field: "model_class",
                 found: shown(map.get("model_class")),
-                reason: "the head of this class is not a classifier on the first token's hidden \
-                         state (BERT's reads the pre-trained pooler), which is what is supported",
+                reason: "of the classes whose heads cannot be exchanged, only …\
+                         ForSequenceClassification of BERT, RoBERTa, XLM-RoBERTa, CamemBERT, \
+                         ELECTRA and DistilBERT is supported",
             });
         };
-        let outputs = json::count(path, map, "num_labels")?;
+        let outputs = match map.get("num_labels") {
+            None | Some(Value::Null) => None,
+            Some(_) => Some(json::count(path, map, "num_labels")?),
+        };
         Ok(Shape {
             kind: HeadKind::Classification,
-            layer_names: names.map(String::from).into(),
+            layer_names: head.layers.iter().map(|name| String::from(*name)).collect(),
             outputs,
-            activation: Some(*activation),
+            activation: head.activation,
             dropout_prob: None,
             bias: true,
-            labels: labels::read(path, map.get("label2id"), outputs)?,
+            use_pooler: head.use_pooler,
         })
     }
 
     fn read_layers(
         &self,
         file: &TensorFile,
+        mut unread: BTreeSet<String>,
         hidden: usize,
     ) -> Result<Vec<StoredLinear>, AdapterError> {
-        let mut unread: BTreeSet<String> = file.names().into_iter().collect();
         let mut layers = Vec::new();
         for (position, name) in self.layer_names.iter().enumerate() {
             let last = position + 1 == self.layer_names.len();
-            let outputs = if last { self.outputs } else { hidden };
+            let stored = || file.shape(&format!("{name}.weight")).and_then(|s| s.first().copied());
+            let outputs = match last {
+                false => hidden,
+                true => self.outputs.or_else(stored).filter(|outputs| *outputs > 0).unwrap_or(1),
+            };
             let reason = format!("layer {position} of the head makes {outputs} out of {hidden}");
             let mut read = |part: &str, shape: &[usize]| {
                 let full = format!("{name}.{part}");

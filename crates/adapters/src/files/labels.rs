@@ -8,21 +8,29 @@ use serde_json::{Map, Value, json};
 use super::json;
 use crate::error::{AdapterError, quoted, shown};
 
-/// The labels in the order of their ids, from an object of ids by label; `None` if there is none.
+/// The labels in the order of their ids, from `label2id` or, where that is absent, null or empty,
+/// from `id2label`; `None` if there are none.
 pub(super) fn read(
     path: &Path,
-    value: Option<&Value>,
+    fields: &Map<String, Value>,
     outputs: usize,
 ) -> Result<Option<Vec<String>>, AdapterError> {
     let wrong = |reason| AdapterError::Labels { path: path.to_path_buf(), reason };
-    let map = match value {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Object(map)) if map.is_empty() => return Ok(None),
-        Some(Value::Object(map)) => map,
-        found => return Err(json::field_error(path, "label2id", found, "an object of ids")),
+    let object = |field: &str, of: &str| match fields.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) if map.is_empty() => Ok(None),
+        Some(Value::Object(map)) => Ok(Some(map.clone())),
+        found => Err(json::field_error(path, field, found, of)),
+    };
+    let map = match object("label2id", "an object of ids")? {
+        Some(map) => map,
+        None => match object("id2label", "an object of labels")? {
+            Some(map) => ids_by_label(path, map)?,
+            None => return Ok(None),
+        },
     };
     let mut by_id: BTreeMap<usize, &String> = BTreeMap::new();
-    for (label, id) in map {
+    for (label, id) in &map {
         let number = match id {
             Value::String(text) => text.parse().ok(),
             other => other.as_u64(),
@@ -51,6 +59,23 @@ pub(super) fn read(
         )));
     }
     Ok(Some(by_id.into_values().cloned().collect()))
+}
+
+/// `id2label` the other way round.
+fn ids_by_label(path: &Path, map: Map<String, Value>) -> Result<Map<String, Value>, AdapterError> {
+    let mut ids = Map::new();
+    for (id, label) in map {
+        let Value::String(label) = label else {
+            let field = format!("id2label.{}", quoted(&id));
+            return Err(json::field_error(path, &field, Some(&label), "a label"));
+        };
+        if let Some(other) = ids.insert(label.clone(), Value::String(id.clone())) {
+            let (label, other, id) = (quoted(&label), shown(Some(&other)), quoted(&id));
+            let reason = format!("the ids {other} and {id} both have the label {label}");
+            return Err(AdapterError::Labels { path: path.to_path_buf(), reason });
+        }
+    }
+    Ok(ids)
 }
 
 /// Ids by label. Without labels the names are those that the library makes up.

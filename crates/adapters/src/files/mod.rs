@@ -30,6 +30,7 @@ mod json;
 mod labels;
 mod layer_norms;
 mod metadata;
+mod nearby;
 mod provenance;
 mod tensor_names;
 mod tensors;
@@ -40,6 +41,7 @@ pub use fusion::{StoredAttention, StoredFuse, StoredFusion};
 pub use head::{HeadKind, StoredHead, StoredLinear};
 pub use metadata::ModelReference;
 pub(crate) use metadata::name_fault;
+pub use nearby::NearbyHead;
 pub use provenance::{BaseReference, Provenance, PrunedFrom, TokenizerReference};
 pub use tensors::write_tensors;
 

@@ -116,6 +116,13 @@ impl TensorNames {
         Some((place, part))
     }
 
+    /// Whether a name is that of a part of a fusion whose name goes on after `fusion`'s.
+    pub(super) fn is_of_longer_fusion(&self, name: &str, fusion: &str) -> bool {
+        let rest = self.parse_place(name).and_then(|(_, rest)| rest.strip_prefix(FUSION_LAYER));
+        let longer = rest.and_then(|rest| rest.strip_prefix(fusion));
+        longer.is_some_and(|longer| !longer.starts_with('.') && longer.contains('.'))
+    }
+
     fn site(&self, site: Site) -> &'static str {
         match site {
             Site::Attention => self.attention,

@@ -38,6 +38,11 @@ impl TensorFile {
         names
     }
 
+    /// A tensor's shape, if it is there.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.checkpoint.shape(name)
+    }
+
     /// The values of the tensor `name`, which must have that shape because of `reason`.
     pub(super) fn read(
         &self,

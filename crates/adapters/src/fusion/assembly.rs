@@ -35,6 +35,9 @@ impl StoredFusion {
         seed: u64,
     ) -> Result<StoredFusion, AdapterError> {
         let places = check_members(encoder, members.iter())?;
+        for member in &members {
+            member.config.check_trainable()?;
+        }
         if let Some(last) = members.last()
             && places.iter().any(|place| module_at(last, *place).is_none())
         {

@@ -27,8 +27,9 @@ pub(super) struct Folder {
 
 /// Where its numbers are until it is its turn.
 pub(super) enum Source {
-    /// To be read once more: of hundreds, only one is in memory as it is on disk.
-    Directory(PathBuf),
+    /// To be read once more, with the head of this name: of hundreds, only one is in memory as it is
+    /// on disk.
+    Directory(PathBuf, Option<String>),
     /// Composed of others.
     Composed(Box<TaskFolder>),
 }
@@ -36,7 +37,7 @@ pub(super) enum Source {
 impl Source {
     pub(super) fn read(self) -> Result<TaskFolder, CliError> {
         match self {
-            Source::Directory(directory) => TaskFolder::read(&directory),
+            Source::Directory(directory, head) => TaskFolder::read(&directory, head.as_deref()),
             Source::Composed(folder) => Ok(*folder),
         }
     }
@@ -93,7 +94,9 @@ impl Asked<'_> {
             _ => None,
         };
         let source = match directory {
-            Some(directory) => Source::Directory(directory.to_path_buf()),
+            Some(directory) => {
+                Source::Directory(directory.to_path_buf(), self.flags.composing.head.clone())
+            }
             None => Source::Composed(Box::new(folder)),
         };
         self.folders.push(Folder { name, source, space, members });
@@ -116,8 +119,13 @@ impl Asked<'_> {
         if StoredComposition::is_at(path) {
             return self.put_composition(composing.of_directory(name, path)?, &hint);
         }
-        composing.check_head()?;
-        let folder = TaskFolder::read(path)?;
+        if let (Some(head), [_, _, ..]) = (&composing.head, &self.flags.adapter[..]) {
+            return Err(CliError::usage(format!(
+                "--head {head} chooses the head of one adapter, and several are given: predict \
+                 with each alone, or compose them"
+            )));
+        }
+        let folder = TaskFolder::read(path, composing.head.as_deref())?;
         let name = name.map_or_else(|| folder.name().to_owned(), str::to_owned);
         self.choices.push(Choice { first: self.folders.len(), ways: None });
         self.put(name, folder, Some(path), &hint)

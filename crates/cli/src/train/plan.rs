@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use adaptkit::adapters::atomic::{StagedDirectory, write_file};
 use adaptkit::adapters::files::{
-    BaseReference, HeadKind, ModelReference, Provenance, TokenizerReference,
+    BaseReference, HeadKind, ModelReference, Provenance, StoredAdapter, TokenizerReference,
 };
-use adaptkit::adapters::{HeadShape, MeanAttention, TaskModel};
+use adaptkit::adapters::{HeadShape, MeanAttention, TaskModel, room};
 use adaptkit::compute::Activation;
 use adaptkit::encoder::foreign_text::quoted;
 use adaptkit::encoder::{Encoder, Tokenizer};
@@ -130,6 +130,7 @@ impl Plan<'_> {
         let validation = part("validation", &rows.validation)?;
         let test = part("test", &rows.test)?;
         let (mut model, begun) = self.begin(&mut base, &rows.space)?;
+        self.check_room(&begun, model.parameters())?;
         let encoder = &base.encoder;
         let (trained, all) = (model.parameters(), encoder.parameters());
         common.note(format_args!(
@@ -246,7 +247,7 @@ impl Plan<'_> {
         let tokenizer = Tokenizer::from_dir(&directory, config)?;
         let max_length = self.max_length.unwrap_or(DEFAULT_LENGTH.min(config.longest_row()));
         self.max_length = Some(max_length);
-        self.options.head_dropout = self.head_dropout.unwrap_or(config.hidden_dropout_prob);
+        self.options.head_dropout = self.head_dropout.unwrap_or(config.head_dropout());
         let reference = ModelReference::new(&config.model_type, self.model, config.hidden_size)?;
         let precision = format!("{precision:?}");
         Ok(Base { encoder, tokenizer, reference, left_out, max_length, precision })
@@ -326,6 +327,18 @@ impl Plan<'_> {
             put("target_mean", json!(mean));
             put("target_deviation", json!(deviation));
         }
+    }
+
+    /// That the disk has room for the output, and for a checkpoint that is written beside the one
+    /// before it: each number that is trained, its two moments and its best value.
+    fn check_room(&self, begun: &Begun, trained: usize) -> Result<(), CliError> {
+        let members = begun.fusion().map_or(0, |fusion| {
+            fusion.members.iter().map(StoredAdapter::parameters).sum::<usize>()
+        });
+        let output = 4 * (trained + members) as u64 + room::AROUND;
+        let checkpoints = self.kept.as_ref().map_or(0, |kept| 2 - u64::from(kept.is_begun()));
+        let needed = output + checkpoints * 16 * trained as u64;
+        Ok(room::check(self.output_dir, needed)?)
     }
 
     /// The results under the names that the Hugging Face trainer uses.

@@ -53,6 +53,11 @@ impl RunFolder {
         }
     }
 
+    /// Whether a checkpoint is there.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.checkpoint().exists()
+    }
+
     /// Makes the folder, empty unless there is something to continue from, and holds it until what
     /// comes back is dropped.
     pub(crate) fn open(&self) -> Result<HeldFolder, CliError> {
@@ -100,7 +105,7 @@ impl RunFolder {
     pub(crate) fn earlier_result(&self, output: &Path, replace: bool) -> Option<EarlierResult> {
         let results = self.resume.then(|| read_results(output))??;
         let run = results.get(RUN)?.as_str()?.to_owned();
-        TaskFolder::read(output).ok()?;
+        TaskFolder::read(output, None).ok()?;
         Some(EarlierResult { path: output.to_owned(), run: Some(run), replace })
     }
 

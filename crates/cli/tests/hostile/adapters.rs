@@ -406,8 +406,9 @@ fn an_adapter_s_head_and_record() {
                     v["config"]["num_labels"] = json!(1_000_000_000_000_000_000u64)
                 })
             },
-            "error: adapter/head_config.json: the labels are unusable: no label has the id 3; \
-             the head has 1000000000000000000 outputs and 3 labels",
+            "error: adapter/model_head.safetensors: tensor \"heads.seq_bn.4.weight\" has shape \
+             [3, 32], expected [1000000000000000000, 32] (layer 1 of the head makes \
+             1000000000000000000 out of 32)",
         ),
         case(
             "outputs without labels",

@@ -41,12 +41,14 @@ fn a_base_s_configuration() {
         with_model(
             "an adapter for a model",
             &["predict", "--model", "adapter", "--adapter", "adapter", "--input", "in.txt"],
-            "error: adapter holds no config.json; is it the directory of a Hugging Face model?",
+            "error: adapter holds no config.json: it holds an adapter (adapter_config.json), for the \
+             base \"tiny-bert\", not a base model; give the base that it was trained on",
         ),
         case(
             "config missing",
             |home| home.remove("model/config.json"),
-            "error: model holds no config.json; is it the directory of a Hugging Face model?",
+            "error: model holds no config.json, only weights: take the config.json that belongs to \
+             them from where they came from",
         ),
         case(
             "config a directory",
@@ -54,7 +56,8 @@ fn a_base_s_configuration() {
                 home.remove("model/config.json");
                 fs::create_dir(home.path("model/config.json")).unwrap();
             },
-            "error: model holds no config.json; is it the directory of a Hugging Face model?",
+            "error: model holds no config.json, only weights: take the config.json that belongs to \
+             them from where they came from",
         ),
         case(
             "config a loop of links",
@@ -62,7 +65,8 @@ fn a_base_s_configuration() {
                 home.remove("model/config.json");
                 home.link("model/config.json", "config.json");
             },
-            "error: model holds no config.json; is it the directory of a Hugging Face model?",
+            "error: model holds no config.json, only weights: take the config.json that belongs to \
+             them from where they came from",
         ),
         case(
             "config empty",
@@ -102,8 +106,10 @@ fn a_base_s_configuration() {
         case(
             "no hidden size",
             config!("\"hidden_size\"", "\"size\""),
-            "error: model/config.json: the field \"hidden_size\" is missing; take the \
-             config.json that belongs to the weights",
+            "error: model/model.safetensors: the tensor \
+             \"encoder.layer.0.attention.self.query.weight\" is [32, 32], the configuration asks for \
+             [768, 768]; take config.json and weights from the same model. The config.json lacks \
+             \"hidden_size\", for which the class's defaults were taken",
         ),
         case(
             "no layers",

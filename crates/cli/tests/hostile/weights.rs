@@ -38,7 +38,7 @@ fn safetensors_files() {
             "weights missing",
             |home| home.remove(WEIGHTS),
             "error: model holds no model.safetensors, no pytorch_model.bin and no index of \
-             either; is it the directory of a Hugging Face model?",
+             either, only a configuration: is the download complete?",
         ),
         case(
             "weights empty",
@@ -52,7 +52,7 @@ fn safetensors_files() {
                 home.write("model/model.safetensors/file", "");
             },
             "error: model holds no model.safetensors, no pytorch_model.bin and no index of \
-             either; is it the directory of a Hugging Face model?",
+             either, only a configuration: is the download complete?",
         ),
         case(
             "weights a pipe",
@@ -61,7 +61,7 @@ fn safetensors_files() {
                 home.pipe(WEIGHTS);
             },
             "error: model holds no model.safetensors, no pytorch_model.bin and no index of \
-             either; is it the directory of a Hugging Face model?",
+             either, only a configuration: is the download complete?",
         ),
         case(
             "cut off in the length",

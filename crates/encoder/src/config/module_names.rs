@@ -21,6 +21,9 @@ pub enum BaseModule {
     EmbeddingsProjection,
     /// The attention bias of each bucket of relative positions: weight `[buckets, heads]`.
     RelativeAttentionBias,
+    /// The projection of the first token's last hidden state that some heads read through a tanh:
+    /// weight `[hidden, hidden]` and bias `[hidden]`. The encoder itself does without it.
+    Pooler,
     /// A module of a layer, counted from 0 at the input.
     Layer(usize, LayerModule),
 }
@@ -68,6 +71,7 @@ struct ModuleNames {
     embeddings_norm: &'static str,
     embeddings_projection: Option<&'static str>,
     relative_attention_bias: Option<&'static str>,
+    pooler: Option<&'static str>,
     /// What stands before a layer's number.
     layers: &'static str,
     query: &'static str,
@@ -87,6 +91,7 @@ const BERT: ModuleNames = ModuleNames {
     embeddings_norm: "embeddings.LayerNorm",
     embeddings_projection: None,
     relative_attention_bias: None,
+    pooler: Some("pooler.dense"),
     layers: "encoder.layer",
     query: "attention.self.query",
     key: "attention.self.key",
@@ -99,10 +104,11 @@ const BERT: ModuleNames = ModuleNames {
 };
 
 const ELECTRA: ModuleNames =
-    ModuleNames { embeddings_projection: Some("embeddings_project"), ..BERT };
+    ModuleNames { embeddings_projection: Some("embeddings_project"), pooler: None, ..BERT };
 
 const DISTILBERT: ModuleNames = ModuleNames {
     token_type_embeddings: None,
+    pooler: None,
     layers: "transformer.layer",
     query: "attention.q_lin",
     key: "attention.k_lin",
@@ -142,6 +148,7 @@ impl Family {
             BaseModule::EmbeddingsNorm => names.embeddings_norm,
             BaseModule::EmbeddingsProjection => names.embeddings_projection?,
             BaseModule::RelativeAttentionBias => names.relative_attention_bias?,
+            BaseModule::Pooler => names.pooler?,
             BaseModule::Layer(layer, module) => {
                 let name = match module {
                     LayerModule::Query => names.query,

@@ -35,6 +35,9 @@ fn config(token_types: usize) -> EncoderConfig {
         relative_attention_num_buckets: None,
         hidden_dropout_prob: 0.1,
         attention_probs_dropout_prob: 0.1,
+        classifier_dropout: None,
+        custom_code: None,
+        assumed: Vec::new(),
     }
 }
 
