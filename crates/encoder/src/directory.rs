@@ -230,7 +230,8 @@ mod tests {
     fn a_directory_without_a_base_is_told_what_it_holds() {
         let config = "config.json";
         let base = r#"{"model_name": "org/base"}"#;
-        let cases: [(&[(&str, &str)], &[&str]); 20] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 20] = [
             (&[], &["it is empty"]),
             (&[("notes.txt", "")], &["is it the directory of a Hugging Face model?"]),
             (&[(config, "{}")], &["only a configuration", "complete"]),

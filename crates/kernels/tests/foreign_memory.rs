@@ -441,7 +441,7 @@ fn bottlenecks() {
         ("a group that ends before it begins", "a group's rows", &|| {
             #[allow(clippy::reversed_empty_ranges, reason = "that is the case")]
             let backwards = group(2..1);
-            grouped_bottlenecks(&[group(0..2), backwards], &rows[..8], d, &mut vec![0.0; 8]);
+            grouped_bottlenecks(&[group(0..2), backwards], &rows[..8], d, &mut [0.0; 8]);
         }),
     ]);
 }

@@ -27,6 +27,9 @@ use super::vocabulary;
 use crate::error::said;
 use crate::{EncoderError, json_file};
 
+/// A piece of SentencePiece's vocabulary and the logarithm of its probability.
+type ScoredPiece = (String, f64);
+
 /// Builds the tokenizer of the settings' class; gives the file of its vocabulary as well.
 ///
 /// `specials` are the tokens as the slow class has them, and `added` the tokens that the files list
@@ -165,14 +168,14 @@ impl Parts<'_> {
     fn fairseq(
         &self,
         file: &SentencePieceModel,
-    ) -> Result<(HashMap<String, i64>, Vec<(String, f64)>), EncoderError> {
+    ) -> Result<(HashMap<String, i64>, Vec<ScoredPiece>), EncoderError> {
         let text = |field| self.required(field).map(|token| token.content().to_owned());
         let camembert = self.settings.class.kind == Kind::Camembert;
         let (first, skipped): (&[&str], usize) = match camembert {
             true => (&["<s>NOTUSED", "<pad>", "</s>NOTUSED", "<unk>", "<unk>NOTUSED"], 1),
             false => (&["<s>", "<pad>", "</s>", "<unk>"], 3),
         };
-        let mut pieces: Vec<(String, f64)> =
+        let mut pieces: Vec<ScoredPiece> =
             first.iter().map(|piece| ((*piece).to_owned(), 0.0)).collect();
         if camembert {
             // Never chosen for a text.

@@ -1,7 +1,5 @@
 mod small_tokenizers;
 
-use std::collections::HashMap;
-
 use adaptkit_compute::Activation;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -80,7 +80,7 @@ enum Records {
 }
 
 enum LabelledRecords {
-    Lines(Table),
+    Lines(Box<Table>),
     Whole(WholeText),
 }
 
@@ -117,7 +117,7 @@ impl Records {
             SourceFormat::LinesOf(label) => {
                 let lines = WantedColumns::default();
                 let table = Table::open(stream, RowFormat::Lines, &lines, options, report)?;
-                (LabelledRecords::Lines(table), label.clone())
+                (LabelledRecords::Lines(Box::new(table)), label.clone())
             }
             SourceFormat::WholeOf(label) => {
                 (LabelledRecords::Whole(WholeText::new(stream)), label.clone())

@@ -357,7 +357,8 @@ fn read_for(
 fn zeros_and_ones_are_places_where_the_labels_are_known() {
     let divided =
         || LabelReading { delimiter: Some(','), ..LabelReading::plain(AnswerKind::LabelSet) };
-    let cases: [(&[&str], &[&str], &[&[u32]]); 7] = [
+    type Case<'a> = (&'a [&'a str], &'a [&'a str], &'a [&'a [u32]]);
+    let cases: [Case<'_>; 7] = [
         (&["a", "b", "c"], &["[0 1 1]", "[1 0 0]", "[0 0 0]"], &[&[1, 2], &[0], &[]]),
         (&["a", "b", "c"], &["=[0, 1, 1]", "0,1,1", "=[]"], &[&[1, 2], &[1, 2], &[]]),
         (&["a", "b"], &["[true false]", "=[True, False]", "1.0,0.0"], &[&[0], &[0], &[0]]),
@@ -490,7 +491,8 @@ fn labels_spelt_like_missing_values_are_none_unless_they_are_known() {
 #[test]
 fn labels_of_one_value_are_one_label_in_every_file() {
     let plain = || LabelReading::plain(AnswerKind::Class);
-    let cases: [(&[&str], &[&str], Result<&[u32], &str>); 7] = [
+    type Case<'a> = (&'a [&'a str], &'a [&'a str], Result<&'a [u32], &'a str>);
+    let cases: [Case<'_>; 7] = [
         (&["0", "1"], &["0.0", "1.0", "1"], Ok(&[0, 1, 1])),
         (&["0.0", "1.0"], &["0", "1"], Ok(&[0, 1])),
         (&["False", "True"], &["true", "false"], Ok(&[1, 0])),

@@ -170,6 +170,10 @@ fn give_each_one(quota: &mut [usize]) {
 mod tests {
     use super::*;
 
+    /// Rows of each stratum, a number of folds or of drawn rows, and how many rows of each stratum a
+    /// part then has.
+    type DealtCase<'a> = (&'a [(u32, usize)], usize, &'a [usize]);
+
     /// Strata of rows that repeat: `(stratum, rows)`.
     fn strata(counts: &[(u32, usize)]) -> Vec<u32> {
         counts.iter().flat_map(|&(stratum, rows)| vec![stratum; rows]).collect()
@@ -269,7 +273,7 @@ mod tests {
 
     #[test]
     fn folds_are_of_one_size_and_hold_each_stratum_alike() {
-        let cases: [(&[(u32, usize)], usize, &[usize]); 4] = [
+        let cases: [DealtCase<'_>; 4] = [
             (&[(0, 10)], 5, &[2]),
             (&[(0, 60), (1, 30)], 3, &[20, 10]),
             (&[(0, 61), (1, 31)], 3, &[20, 10]),
@@ -295,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_sample_has_each_stratum_in_proportion_and_none_is_lost() {
-        let cases: [(&[(u32, usize)], usize, &[usize]); 7] = [
+        let cases: [DealtCase<'_>; 7] = [
             (&[(0, 50), (1, 50)], 20, &[10, 10]),
             (&[(0, 90), (1, 10)], 20, &[18, 2]),
             (&[(0, 990), (1, 10)], 20, &[19, 1]),

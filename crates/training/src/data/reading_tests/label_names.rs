@@ -123,7 +123,8 @@ fn a_file_for_each_label_has_a_text_in_each_line() {
 #[test]
 fn a_folder_without_labels_is_refused() {
     let tsv = ReadOptions { format: Some(RowFormat::Tsv), ..ReadOptions::default() };
-    let cases: [(&[(&str, &str)], &ReadOptions, &str); 4] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a ReadOptions, &'a str);
+    let cases: [Case<'_>; 4] = [
         (&[], &ReadOptions::default(), "is a folder without a folder or a .txt file for each"),
         (&[("a.csv", "x"), ("b.csv", "x")], &ReadOptions::default(), "name its files"),
         (&[("pos/1.txt", "x"), ("empty/.x", "x")], &ReadOptions::default(), "for each of two"),
