@@ -130,12 +130,16 @@ fn tables() {
             "one label",
             |home| home.write("rows.csv", "text,label\na,x\nb,x\n"),
             "error: rows.csv: all 1 training rows have the label \"x\"; two are needed: bring \
-             rows with another, or name another column",
+             rows with another, or name another column\n\
+             hint: a label that is blank or spelt like a missing value (nan, None, NA) counts as \
+             none, unless --labels or --label-map names it",
         ),
         train(
             "no label",
             |home| home.write("rows.csv", "text,label\na,\nb,\n"),
-            "error: rows.csv: none of 2 rows has a label to learn",
+            "error: rows.csv: none of 2 rows has a label to learn\n\
+             hint: a label that is blank or spelt like a missing value (nan, None, NA) counts as \
+             none, unless --labels or --label-map names it",
         ),
         train(
             "one row",
@@ -146,8 +150,10 @@ fn tables() {
         train(
             "two rows",
             |home| home.write("rows.csv", "text,label\na,x\nb,y\n"),
-            "error: rows.csv: all 1 training rows have the label \"x\"; two are needed: bring \
-             rows with another, or name another column",
+            "error: rows.csv: all 1 training rows have the label \"y\"; two are needed: bring \
+             rows with another, or name another column\n\
+             hint: a label that is blank or spelt like a missing value (nan, None, NA) counts as \
+             none, unless --labels or --label-map names it",
         ),
         train(
             "not UTF-8",
@@ -251,8 +257,9 @@ fn json_lines() {
         train(
             "several labels",
             |home| home.write("rows.jsonl", "{\"text\": \"a\", \"label\": [1, 2]}\n"),
-            "error: rows.jsonl, line 1: a list of labels where one is needed; a multi-label \
-             task takes lists",
+            "error: rows.jsonl, line 1: 2 labels where one is needed; a multi-label task takes \
+             several\n\
+             hint: --multi-label trains on sets of labels",
         ),
     ]);
 }
@@ -286,7 +293,9 @@ fn rows_to_evaluate_and_to_label() {
         eval(
             "no label at all",
             |home| home.write("rows.csv", "text,label\na,\nb,\n"),
-            "error: rows.csv: none of 2 rows has a label to learn",
+            "error: rows.csv: none of 2 rows has a label to learn\n\
+             hint: a label that is blank or spelt like a missing value (nan, None, NA) counts as \
+             none, unless --labels or --label-map names it",
         ),
         label(
             "a broken row after good ones",
