@@ -155,7 +155,7 @@ impl SubmitFlags {
             for file in planned.iter().filter(|file| file.task.name == task.name) {
                 let mut batches = task.open(&self.data, file.test)?.batches();
                 let (mut indices, mut logits, mut cut) = (Vec::new(), Vec::new(), 0);
-                while let Some(rows) = batches.next() {
+                for rows in batches.by_ref() {
                     let rows = rows?;
                     let tokens = encoder
                         .device()

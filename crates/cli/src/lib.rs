@@ -137,10 +137,10 @@ enum Command {
     Merge(merge::Flags),
     /// Score an adapter on labelled rows
     #[command(after_help = help::EVAL)]
-    Eval(eval::Flags),
+    Eval(Box<eval::Flags>),
     /// Label rows with one or more adapters
     #[command(after_help = help::PREDICT)]
-    Predict(predict::Flags),
+    Predict(Box<predict::Flags>),
     /// Prepare what the GLUE benchmark's server takes
     #[command(after_help = help::GLUE)]
     Glue(glue::Flags),

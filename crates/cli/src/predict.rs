@@ -218,7 +218,7 @@ impl Session<'_> {
             writeln!(out, "{header}").map_err(output)?;
         }
         let (mut cut, mut labelled) = (0, 0);
-        while let Some(rows) = batches.next() {
+        for rows in batches.by_ref() {
             let rows = rows?;
             cut += self.label_rows(&rows, labelled, out)?;
             labelled += rows.len();

@@ -165,7 +165,6 @@ fn what_cannot_be_composed_is_refused() {
     let eval = ["eval", "--validation-file", "rows.csv"];
     for (arguments, expected) in [
         (&["--adapter", "a", "--adapter", "b"][..], "evaluate each alone, or say with --compose"),
-        (&["--adapter", "a", "--head", "a"], "chooses the head of a composition"),
         (
             &["--adapter", "a", "--adapter", "b", "--compose", "parallel(a, b)"],
             "parallel gives several answers",

@@ -60,7 +60,8 @@ fn an_open_input_gets_the_answers_to_what_it_gave() {
         &[("id\ttext\n1\tone\n", 1), ("2\t", 0), ("two\n", 1), ("3\tend", 0)];
     let jsonl: &[(&str, usize)] =
         &[("{\"text\":\"one\"}\n{\"text\":", 1), ("\"two\"}\n", 1), ("{\"text\":\"end\"}", 0)];
-    let cases: [(&[&str], &[(&str, usize)]); 5] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, usize)]);
+    let cases: [Case<'_>; 5] = [
         (&[], lines),
         (&["--input-format", "csv"], csv),
         (&["--input-format", "tsv"], tsv),

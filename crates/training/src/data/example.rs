@@ -81,7 +81,7 @@ enum Records {
 
 enum LabelledRecords {
     Lines(Box<Table>),
-    Whole(WholeText),
+    Whole(Box<WholeText>),
 }
 
 /// The columns of rows whose file is named after their label.
@@ -120,7 +120,7 @@ impl Records {
                 (LabelledRecords::Lines(Box::new(table)), label.clone())
             }
             SourceFormat::WholeOf(label) => {
-                (LabelledRecords::Whole(WholeText::new(stream)), label.clone())
+                (LabelledRecords::Whole(Box::new(WholeText::new(stream))), label.clone())
             }
         };
         Records::labelled(rows, label, wanted)
