@@ -162,7 +162,7 @@ fn bad_input_is_named_and_nothing_is_left_behind() {
             &["step", "learning rate"],
         ),
         ("no such model", model("absent-model"), 1, &["absent-model", "adaptkit pull"]),
-        ("broken config", model("broken"), 1, &["config.json", "hidden_size"]),
+        ("broken config", model("broken"), 1, &["broken", "model.safetensors"]),
         ("precious directory", directory("there", &["--overwrite"]), 1, &["precious.txt"]),
     ];
     for (what, output, code, parts) in cases {

@@ -315,19 +315,19 @@ fn what_the_library_of_tokenizers_stumbles_over() {
             format!(
                 r#"{{"normalizer":{normalizer},"model":{{"type":"WordLevel","unk_token":"a","vocab":{{"a":0}}}}}}"#
             ),
-            "it refused a text",
+            "tokenizer.json refused the text",
         ),
         (
             "pieces of no length",
             format!(r#"{{"pre_tokenizer":{pre_tokenizer}}}"#),
-            "it refused a text",
+            "tokenizer.json refused the text",
         ),
         (
             "a prefix longer than what it stands before",
             bpe(
                 r####""continuing_subword_prefix": "###", "vocab": {"a":0,"b":1}, "merges": ["a b"]"####,
             ),
-            "it is not a tokenizer that can be read",
+            "tokenizer.json: it is not a tokenizer that can be read",
         ),
     ] {
         let home = Home::new();
@@ -335,7 +335,7 @@ fn what_the_library_of_tokenizers_stumbles_over() {
         let before = home.snapshot();
         let ended = home.run(PREDICT);
         assert_eq!(ended.code, Some(1), "{what}: {}", ended.stderr);
-        let words = format!("tokenizer.json: {words} (the tokenizers library panicked");
+        let words = format!("{words} (the tokenizers library panicked");
         assert!(ended.stderr.contains(&words), "{what}: {}", ended.stderr);
         assert!(home.snapshot() == before, "{what}");
     }

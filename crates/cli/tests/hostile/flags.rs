@@ -180,7 +180,7 @@ fn flags_out_of_range() {
             &["--input-format", "wings"],
             2,
             "error: invalid value 'wings' for '--input-format <FORMAT>': unknown format \
-             \"wings\"; the formats are lines, tsv, csv and jsonl",
+             \"wings\"; the formats are lines, tsv, csv, jsonl, fasttext and label-files",
         ),
         (
             &["--threads", "0"],

@@ -255,8 +255,12 @@ fn a_full_disk_costs_nothing_that_was_there() {
         }
     }
     // A cache that finds no room is told, and the run goes on.
-    let cached = format!("{train} --adapterdrop 1 --cache-dir states --overwrite");
-    let ended = home.shell(&format!("ulimit -f 60; {}", cached.replace("--quiet ", "")));
+    let label = |i: i32| if i % 2 == 0 { "neutral" } else { "entailment" };
+    let rows: String = (0..600).map(|i| format!("the text numbered {i},{}\n", label(i))).collect();
+    home.write("many.csv", format!("text,label\n{rows}"));
+    let cached = train.replace("--quiet", "").replace("rows.csv", "many.csv");
+    let cached = format!("{cached} --adapterdrop 1 --cache-dir states --overwrite");
+    let ended = home.shell(&format!("ulimit -f 120; {cached}"));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(ended.stderr.contains("cannot write the cache states/"), "{}", ended.stderr);
     assert!(ended.stderr.contains("File too large"), "{}", ended.stderr);

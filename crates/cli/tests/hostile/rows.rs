@@ -17,6 +17,7 @@ const TRAIN: &[&str] = &[
     "1",
     "--max-length",
     "20",
+    "--quiet",
 ];
 const TRAIN_TSV: &[&str] =
     &["train", "--model", "model", "--train-file", "rows.tsv", "--output-dir", "out"];
@@ -298,35 +299,6 @@ fn rows_to_evaluate_and_to_label() {
              none, unless --labels or --label-map names it",
         ),
         label(
-            "a broken row after good ones",
-            |home| {
-                home.write("in.csv", "text,label\na,x\nb\n");
-            },
-            "error: in.csv, line 3: 1 columns where the file has 2; complete the row or remove it\n\
-             hint: --drop-ragged leaves such rows out and counts them; is --delimiter right?",
-        ),
-        label(
-            "gzip cut off",
-            |home| {
-                let rows: String = (0..100).map(|i| format!("a text {i}\n")).collect();
-                let bytes = gzip(format!("text\n{rows}").as_bytes());
-                home.write("in.csv", &bytes[..bytes.len() / 2]);
-            },
-            "error: in.csv: cannot decompress: incomplete deflate stream; fetch or compress it \
-             again",
-        ),
-        label(
-            "gzip damaged",
-            |home| {
-                let mut bytes = gzip(b"text\nsome text\n");
-                let end = bytes.len();
-                bytes[end - 5] ^= 1;
-                home.write("in.csv", bytes);
-            },
-            "error: in.csv: cannot decompress: corrupt gzip stream does not have a matching \
-             checksum; fetch or compress it again",
-        ),
-        label(
             "a bomb",
             |home| home.write("in.csv", gzip(&vec![b'a'; 1 << 26])),
             "error: in.csv, line 1: the record that begins here is longer than 16777216 bytes; \
@@ -345,6 +317,49 @@ fn rows_to_evaluate_and_to_label() {
              is this a text file, are its lines ended, its quotes closed?",
         ),
     ]);
+}
+
+#[test]
+fn rows_before_the_damage_are_answered() {
+    let texts: String = (0..100).map(|i| format!("a text {i}\n")).collect();
+    let whole = gzip(format!("text\n{texts}").as_bytes());
+    let mut damaged = gzip(b"text\nsome text\n");
+    let end = damaged.len();
+    damaged[end - 5] ^= 1;
+    let cases: [(&str, &[u8], usize, &str); 3] = [
+        (
+            "a broken row after good ones",
+            b"text,label\na,x\nb\n",
+            1,
+            "error: in.csv, line 3: 1 columns where the file has 2; complete the row or remove it\n\
+             hint: --drop-ragged leaves such rows out and counts them; is --delimiter right?\n",
+        ),
+        (
+            "gzip cut off",
+            &whole[..whole.len() / 2],
+            100,
+            "error: in.csv: cannot decompress: incomplete deflate stream; fetch or compress it \
+             again\n",
+        ),
+        (
+            "gzip damaged",
+            &damaged,
+            1,
+            "error: in.csv: cannot decompress: corrupt gzip stream does not have a matching \
+             checksum; fetch or compress it again\n",
+        ),
+    ];
+    for (what, bytes, most, says) in cases {
+        let home = Home::new();
+        home.write("in.csv", bytes);
+        let ended = home.run(LABEL);
+        assert_eq!((ended.code, &ended.stderr[..]), (Some(1), says), "{what}");
+        let answers = ended.stdout.lines().count();
+        assert!((1..=most).contains(&answers), "{what}: {answers} answers");
+        for line in ended.stdout.lines() {
+            assert!(line.starts_with("{\"label\":") && line.ends_with('}'), "{what}: {line}");
+        }
+    }
 }
 
 /// Labels of `in.txt`-like rows.

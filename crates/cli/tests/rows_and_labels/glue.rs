@@ -337,7 +337,7 @@ fn a_submission_says_what_it_lacks_and_refuses_what_does_not_fit() {
     let cases = [
         ("--adapter rte=rte", 1, "--overwrite"),
         ("--overwrite --adapter wnli=rte", 0, ""),
-        ("--overwrite --adapter mnli=rte", 2, "gives the label 'not_entailment'"),
+        ("--overwrite --adapter mnli=rte", 2, "gives the label \"not_entailment\""),
         ("--overwrite --adapter stsb=rte", 2, "gives one label a row"),
         ("--overwrite --adapter qnli=rte", 1, "test.tsv"),
         ("--overwrite --adapter cb=rte", 2, "cb is not one of GLUE's tasks"),

@@ -150,7 +150,10 @@ mod tests {
     #[test]
     fn what_changes_an_id_changes_the_behaviour() {
         let plain = digests(copy().path());
-        let lower_case = |value: &mut Value| value["normalizer"]["lowercase"] = json!(false);
+        let lower_case = |value: &mut Value| {
+            let lowers = value["do_lower_case"].as_bool().unwrap_or(true);
+            value["do_lower_case"] = json!(!lowers);
+        };
         let two_tokens = |value: &mut Value| {
             let vocabulary = value["model"]["vocab"].as_object_mut().expect("a vocabulary");
             let names: Vec<String> = vocabulary.keys().rev().take(2).cloned().collect();
@@ -160,7 +163,7 @@ mod tests {
         };
         type Change<'a> = (&'a str, &'a dyn Fn(&mut Value));
         let changes: [Change<'_>; 3] = [
-            ("tokenizer.json", &lower_case),
+            ("tokenizer_config.json", &lower_case),
             ("tokenizer.json", &two_tokens),
             ("tokenizer_config.json", &|value| value["truncation_side"] = json!("left")),
         ];
