@@ -306,7 +306,15 @@ impl ExampleReader {
             self.sources.extend(of_folder(folder, &mut self.report)?);
             return Ok(());
         }
-        self.sources.push_back(match self.options.format_of(input)? {
+        let format = match self.options.format_of(input) {
+            // A workbook or an archive says more of itself than its ending does.
+            Err(unclear @ TrainingError::FormatUnclear { .. }) if input.is_regular_file() => {
+                input.open()?;
+                return Err(unclear);
+            }
+            format => format?,
+        };
+        self.sources.push_back(match format {
             RowFormat::LabelFiles => lines_of_label(input)?,
             format => Source { input: input.clone(), format: SourceFormat::Rows(format) },
         });

@@ -95,6 +95,10 @@ impl Input {
         matches!(self, Input::File(path) if path.is_dir())
     }
 
+    pub(crate) fn is_regular_file(&self) -> bool {
+        matches!(self, Input::File(path) if path.is_file())
+    }
+
     pub(crate) fn open(&self) -> Result<OpenInput, TrainingError> {
         let failed = |source| TrainingError::Read { file: self.name(), source };
         match self {

@@ -160,6 +160,29 @@ fn what_is_no_text_is_named_whatever_its_encoding_is_said_to_be() {
     }
 }
 
+#[test]
+fn what_is_no_text_is_named_where_its_ending_tells_no_format() {
+    let home = tempfile::tempdir().unwrap();
+    let cases: [(&str, &[u8], &str); 4] = [
+        (
+            "rows.xlsx",
+            b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0\xff\xfe\xb5\x0c\x13",
+            "is a zip archive",
+        ),
+        ("rows.csv.bz2", b"BZh91AY&SYBx<\xdc", "is compressed with bzip2"),
+        ("rows", b"PAR1\x15\x04\x15", "pandas.read_parquet("),
+        ("words", b"one\ntwo\n", "the format is not clear from the file's ending"),
+    ];
+    for (name, bytes, message) in cases {
+        let path = home.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let opened =
+            ExampleReader::open(&[Input::File(path)], &text_and_label(), &ReadOptions::default());
+        let error = opened.err().expect("an error").to_string();
+        assert!(error.contains(message), "{error}");
+    }
+}
+
 /// Gives what is sent to it, and waits where nothing is.
 struct Given(Receiver<&'static str>);
 
