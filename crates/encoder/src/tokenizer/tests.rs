@@ -159,6 +159,72 @@ fn long_texts_give_the_tokens_of_the_whole_text() {
 }
 
 #[test]
+fn endless_texts_without_spaces_give_the_tokens_of_the_whole_text() {
+    let units = [
+        "!",
+        "a",
+        "cat",
+        "c",
+        "猫",
+        "ひ",
+        "0",
+        "[",
+        "<s>",
+        "[CLS]",
+        "a[CLS]",
+        "e\u{301}",
+        "\0",
+        "'s",
+        "\t",
+        "😀",
+        "ñ",
+        "]]",
+        "thecatsat",
+        "a.b",
+        "\u{301}",
+        "ca\0t",
+    ];
+    for (name, file) in all() {
+        for settings in [None, Some(json!({"truncation_side": "left"}))] {
+            let dir = directory(&file, settings.clone());
+            let tokenizer = Tokenizer::from_dir(dir.path(), &config(2)).unwrap();
+            for unit in units {
+                let text = format!("{}the cat", unit.repeat(20_000 / unit.len()));
+                let row = single(&text);
+                // A short text is read whole: the crate's tokens of it are the oracle.
+                let whole = tokenizer.inner.encode_fast(&text[..], false).unwrap();
+                let ids = whole.get_ids();
+                let room = 20 - tokenizer.template.added(false);
+                let kept = room.min(ids.len());
+                let expected = match settings.is_some() {
+                    true => &ids[ids.len() - kept..],
+                    false => &ids[..kept],
+                };
+                let found = tokenizer.encode(&[row], 20).unwrap().remove(0);
+                let expected = tokenizer.assembled(expected, None, ids.len() > room);
+                assert_eq!(found, expected, "{name}, {unit:?}, {settings:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_word_without_end_is_cut_to_a_few_thousand_bytes() {
+    let tokenizer = read(&bert(), 2).unwrap();
+    let Excerpts::Pieces(pieces) = &tokenizer.excerpts else { panic!("cut into pieces") };
+    for unit in ["a", "e\u{301}", "\0", "ひ", "a\0"] {
+        let text = unit.repeat(1 << 20);
+        assert!(pieces.shortened(&tokenizer.inner, &text).len() < 1024, "{unit:?}");
+    }
+    for unit in ["!", "猫", " ", "a "] {
+        let text = unit.repeat(1 << 18);
+        let starts = pieces.starts(&tokenizer.inner, &text);
+        assert!(starts.windows(2).all(|piece| piece[1] - piece[0] < 9000), "{unit:?}");
+        assert!(starts.len() > 20, "{unit:?}");
+    }
+}
+
+#[test]
 fn a_tokenizer_whose_words_may_cross_spaces_reads_whole_texts() {
     let with = |field: &str, value: Value| {
         let mut file = unigram();
