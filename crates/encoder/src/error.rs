@@ -24,17 +24,6 @@ pub enum EncoderError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A directory holds none of the files that would do.
-    #[error(
-        "{} holds no {expected}; is it the directory of a Hugging Face model?",
-        path_shown(path)
-    )]
-    MissingFile {
-        /// The directory.
-        path: PathBuf,
-        /// What was looked for.
-        expected: &'static str,
-    },
     /// A directory lacks the files that its tokenizer is built from.
     #[error("{} {reason}", path.display())]
     NoVocabulary {
